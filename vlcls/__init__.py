@@ -1,0 +1,74 @@
+"""vlcls: vision-language zero-shot and description-based image classification.
+
+Names are imported when first used, so that `import vlcls` and `vlcls --help` stay quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlcls.classifiers import (
+        Classification,
+        Classifier,
+        Prediction,
+        PromptClassifier,
+        build_classifier,
+        classifier_from_embeddings,
+        load,
+    )
+    from vlcls.encoders import Encoder, load_encoder
+    from vlcls.errors import VlclsError, VlclsWarning
+    from vlcls.labels import Labels
+    from vlcls.prompts import Prompt, PromptSet
+    from vlcls.store import EmbeddingStore
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classification": "vlcls.classifiers",
+    "Classifier": "vlcls.classifiers",
+    "Prediction": "vlcls.classifiers",
+    "PromptClassifier": "vlcls.classifiers",
+    "build_classifier": "vlcls.classifiers",
+    "classifier_from_embeddings": "vlcls.classifiers",
+    "load": "vlcls.classifiers",
+    "Encoder": "vlcls.encoders",
+    "load_encoder": "vlcls.encoders",
+    "VlclsError": "vlcls.errors",
+    "VlclsWarning": "vlcls.errors",
+    "Labels": "vlcls.labels",
+    "Prompt": "vlcls.prompts",
+    "PromptSet": "vlcls.prompts",
+    "EmbeddingStore": "vlcls.store",
+}
+
+__all__ = [
+    "Classification",
+    "Classifier",
+    "EmbeddingStore",
+    "Encoder",
+    "Labels",
+    "Prediction",
+    "Prompt",
+    "PromptClassifier",
+    "PromptSet",
+    "VlclsError",
+    "VlclsWarning",
+    "__version__",
+    "build_classifier",
+    "classifier_from_embeddings",
+    "load",
+    "load_encoder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vlcls' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,253 @@
+"""What every classifier can do once it can compare image embeddings with its classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vlcls.errors import EmbeddingError, EncoderError, EncoderMismatchError
+from vlcls.labels import Labels
+from vlcls.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from vlcls.encoders import Encoder
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class for one image.
+
+    Attributes:
+        label: The class, as `Labels.reported` names it.
+        score: Its probability: softmax over the classes, or a sigmoid of its own for SigLIP models.
+        index: The class's place in the labels.
+        rationale: Why: the texts that decided it; empty for classifiers that do not explain.
+    """
+
+    label: str
+    score: float
+    index: int
+    rationale: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One image's result.
+
+    Attributes:
+        image: The image's path as it was given, or its place among images given in memory.
+        top_k: The best classes, best first; empty if the image could not be read.
+        error: Why it could not be read, else None.
+    """
+
+    image: str
+    top_k: tuple[Prediction, ...]
+    error: str | None = None
+
+    @property
+    def label(self) -> str | None:
+        return self.top_k[0].label if self.top_k else None
+
+    @property
+    def score(self) -> float | None:
+        return self.top_k[0].score if self.top_k else None
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """The encoder that a classifier's texts were embedded with."""
+
+    spec: str
+    fingerprint: str
+
+
+class Classifier(ABC):
+    """Scores images against a fixed list of classes.
+
+    Attributes:
+        labels: The C classes.
+        encoder_info: Whose embeddings this classifier takes; None if the user brought the embeddings.
+        logit_scale, logit_bias: logits = logit_scale * cosine + logit_bias, as the encoder was trained.
+        activation: "softmax" or "sigmoid": how logits become probabilities.
+    """
+
+    labels: Labels
+    encoder_info: EncoderInfo | None
+    logit_scale: float
+    logit_bias: float
+    activation: Literal["softmax", "sigmoid"]
+    _encoder: Encoder | None = None
+
+    @abstractmethod
+    def similarities(self, image_embeddings: Tensor) -> Tensor:
+        """Cosine-scale similarity of unit image embeddings Tensor[N, D] to each class, Tensor[N, C]."""
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write JSON and safetensors into a folder that `vlcls.load` reads. Returns the folder."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded when first needed.
+
+        Raises:
+            EncoderError: The classifier was built from embeddings alone.
+            EncoderMismatchError: What the spec loads now is not what the classifier was built with.
+        """
+        if self._encoder is None:
+            if self.encoder_info is None:
+                raise EncoderError(
+                    "this classifier was built from embeddings and has no encoder: give it image embeddings "
+                    "(a Tensor or array [N, D]), or set `classifier.encoder`"
+                )
+            from vlcls.encoders import load_encoder
+
+            self.encoder = load_encoder(self.encoder_info.spec)
+        assert self._encoder is not None
+        return self._encoder
+
+    @encoder.setter
+    def encoder(self, encoder: Encoder) -> None:
+        known = self.encoder_info
+        if known is not None and encoder.fingerprint != known.fingerprint:
+            raise EncoderMismatchError(
+                f"this classifier was built with {known.spec} (fingerprint {known.fingerprint[:12]}), but "
+                f"{encoder.spec} has fingerprint {encoder.fingerprint[:12]}: other weights, preprocessing or "
+                "tokenizer. Load the same encoder, or build the classifier again"
+            )
+        self._encoder = encoder
+
+    def scores(self, image_embeddings: Tensor | np.ndarray) -> Tensor:
+        """Logits of image embeddings [N, D] (normalised here): Tensor[N, C] float32.
+
+        Raises:
+            EmbeddingError: Wrong width, NaN or infinite values, or a row of length zero.
+        """
+        return (
+            self.logit_scale * self.similarities(unit_rows(image_embeddings, "image embeddings"))
+            + self.logit_bias
+        )
+
+    def probabilities(self, image_embeddings: Tensor | np.ndarray) -> Tensor:
+        """Softmax of the logits over classes, or their sigmoid, as the encoder was trained: Tensor[N, C]."""
+        logits = self.scores(image_embeddings)
+        return logits.softmax(-1) if self.activation == "softmax" else logits.sigmoid()
+
+    def predict(self, images: Any, top_k: int = 5, **options: Any) -> list[Classification]:
+        """Classify images; see `iter_predict`."""
+        return list(self.iter_predict(images, top_k, **options))
+
+    def iter_predict(
+        self,
+        images: Any,
+        top_k: int = 5,
+        *,
+        cache: bool | str | Path = True,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        reduced_decode: bool = True,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Classification]:
+        """Classify images one after the other, in order, in flat memory.
+
+        Args:
+            images: Paths, folders, globs, PIL images, bytes, uint8 arrays, one of these or a sequence, or a
+                column of a `datasets.Dataset`. A Tensor is taken as image embeddings [N, D], and so is an
+                array if the classifier has no encoder.
+            top_k: How many classes to report for each image; ties go to the class that comes first.
+            cache: Keep embeddings on disk, in the default folder or the one given; False for neither reading
+                nor writing.
+            batch_size, workers, reduced_decode, progress: See `vlcls.embeddings.embed_images`.
+
+        Yields:
+            One `Classification` an image; an unreadable image has `error` set and stops nothing.
+        """
+        if isinstance(images, Tensor) or (self.encoder_info is None and self._encoder is None):
+            yield from self._predict_embeddings(images, top_k)
+            return
+        from vlcls.embeddings import embed_images
+        from vlcls.images import as_sources
+
+        batches = embed_images(
+            as_sources(images),
+            self.encoder,
+            store=open_store(cache),
+            batch_size=batch_size,
+            workers=workers,
+            reduced_decode=reduced_decode,
+            progress=progress,
+        )
+        for batch in batches:
+            readable = [row for row in range(len(batch.sources)) if row not in batch.errors]
+            found = dict(zip(readable, self._top_k(batch.embeddings[readable], top_k), strict=True))
+            for row, source in enumerate(batch.sources):
+                yield Classification(source.name, found.get(row, ()), batch.errors.get(row))
+
+    def _predict_embeddings(self, embeddings: Any, top_k: int) -> Iterator[Classification]:
+        rows = torch.as_tensor(embeddings)
+        for start in range(0, len(rows), 4096):
+            for offset, best in enumerate(self._top_k(rows[start : start + 4096], top_k)):
+                yield Classification(f"embedding {start + offset}", best)
+
+    def _top_k(self, embeddings: Tensor, top_k: int) -> list[tuple[Prediction, ...]]:
+        if not len(embeddings):
+            return []
+        probabilities = self.probabilities(embeddings)
+        # A stable sort, not topk: among equal scores the first class wins, on every device.
+        values, indices = probabilities.sort(dim=-1, descending=True, stable=True)
+        names = self.labels.reported
+        return [
+            tuple(Prediction(names[i], v, i) for v, i in zip(vs, cs, strict=True))
+            for vs, cs in zip(values[:, :top_k].tolist(), indices[:, :top_k].tolist(), strict=True)
+        ]
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Save to a Hugging Face Hub repository, made if it does not exist. Options go to
+        `huggingface_hub.HfApi.create_repo` (private=True, ...). Returns the address of the commit."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            api.create_repo(repo_id, exist_ok=True, **options)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
+
+
+def unit_rows(embeddings: Tensor | np.ndarray | Sequence[Sequence[float]], what: str) -> Tensor:
+    """Check embeddings and bring their rows to unit length: Tensor[N, D] float32.
+
+    Raises:
+        EmbeddingError: Not two-dimensional, not finite, or a row of length zero; names the row.
+    """
+    try:
+        rows = torch.as_tensor(embeddings).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise EmbeddingError(f"{what}: numbers are expected ({error})") from error
+    if rows.ndim != 2 or not rows.shape[1]:
+        raise EmbeddingError(f"{what}: two dimensions [rows, width] are expected, not {tuple(rows.shape)}")
+    rows = rows.float()
+    bad = (~rows.isfinite()).any(1).nonzero().flatten()
+    if len(bad):
+        raise EmbeddingError(f"{what}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows)")
+    lengths = rows.norm(dim=1)
+    zero = (lengths == 0).nonzero().flatten()
+    if len(zero):
+        raise EmbeddingError(f"{what}: row {int(zero[0])} is all zeros ({len(zero)} such rows)")
+    return F.normalize(rows, dim=1)
+
+
+def open_store(cache: bool | str | Path) -> EmbeddingStore | None:
+    """The store that a `cache` argument means."""
+    if cache is False:
+        return None
+    return EmbeddingStore(None if cache is True else cache)

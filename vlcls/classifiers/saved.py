@@ -1,0 +1,124 @@
+"""Saved classifiers: a folder of JSON and safetensors that loads without encoding any text again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlcls.classifiers.base import EncoderInfo
+from vlcls.errors import VlclsError
+from vlcls.labels import Labels
+from vlcls.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from vlcls.classifiers.prompt import PromptClassifier
+    from vlcls.encoders import Encoder
+
+CONFIG = "classifier.json"
+WEIGHTS = "text_embeddings.safetensors"
+_FORMAT = 1
+
+
+def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
+    """Write `classifier.json` (for people too) and `text_embeddings.safetensors`, each atomically."""
+    from safetensors.torch import save
+
+    from vlcls.store import write_atomically
+
+    info = classifier.encoder_info
+    config = {
+        "format": _FORMAT,
+        "type": "prompts",
+        "encoder": None if info is None else vars(info),
+        "logit_scale": classifier.logit_scale,
+        "logit_bias": classifier.logit_bias,
+        "activation": classifier.activation,
+        "labels": [
+            {"id": identifier, "name": name}
+            for identifier, name in zip(classifier.labels.ids, classifier.labels.names, strict=True)
+        ],
+        "prompts": classifier.prompts.to_json(),
+    }
+    weights = {"text_embeddings": classifier.text_embeddings.cpu().contiguous()}
+    write_atomically(folder, WEIGHTS, save(weights))
+    write_atomically(folder, CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+    return folder
+
+
+def load(
+    folder: str | Path,
+    encoder: str | Encoder | None = None,
+    *,
+    device: str | None = None,
+    precision: Any = None,
+) -> PromptClassifier:
+    """Load a classifier that `save_pretrained` or `push_to_hub` wrote.
+
+    Args:
+        folder: A folder, or `ORG/NAME` on the Hugging Face Hub.
+        encoder: An encoder or spec to use instead of the saved spec (a moved local folder, say). Without it,
+            the saved one is loaded when the first image comes.
+        device, precision: For an encoder given as a spec.
+
+    Raises:
+        VlclsError: Nothing there, or not a classifier.
+        EncoderMismatchError: `encoder` is not the one the texts were embedded with.
+    """
+    path = _local(folder)
+    try:
+        classifier = _read(path)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise VlclsError(f"{path} holds no readable classifier: {error}") from error
+    if isinstance(encoder, str):
+        from vlcls.encoders import load_encoder
+
+        encoder = load_encoder(encoder, device, precision)
+    elif encoder is None and classifier.encoder_info is not None and (device or precision):
+        from vlcls.encoders import load_encoder
+
+        encoder = load_encoder(classifier.encoder_info.spec, device, precision)
+    if encoder is not None:
+        classifier.encoder = encoder
+    return classifier
+
+
+def _local(folder: str | Path) -> Path:
+    path = Path(folder).expanduser()
+    if path.is_dir():
+        return path
+    if isinstance(folder, str) and folder.count("/") == 1 and not folder.startswith((".", "/", "~")):
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(folder, allow_patterns=[CONFIG, WEIGHTS]))
+        except Exception as error:
+            raise VlclsError(
+                f"{folder} is neither a folder nor a reachable Hub repository: {error}"
+            ) from error
+    raise VlclsError(f"no folder {path}: a saved classifier is a folder with {CONFIG} in it")
+
+
+def _read(path: Path) -> PromptClassifier:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from vlcls.classifiers.prompt import PromptClassifier
+
+    config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    if config["format"] != _FORMAT:
+        raise ValueError(f"format {config['format']} was written by a newer vlcls: upgrade to read it")
+    labels = Labels(tuple(c["name"] for c in config["labels"]), tuple(c["id"] for c in config["labels"]))
+    try:
+        embeddings = load_file(path / WEIGHTS)["text_embeddings"]
+    except SafetensorError as error:
+        raise ValueError(f"{WEIGHTS} is damaged: {error}") from error
+    info = config["encoder"]
+    return PromptClassifier(
+        PromptSet.from_json(labels, config["prompts"]),
+        embeddings,
+        encoder_info=None if info is None else EncoderInfo(**info),
+        logit_scale=config["logit_scale"],
+        logit_bias=config["logit_bias"],
+        activation=config["activation"],
+    )

@@ -1,0 +1,284 @@
+"""Embedding images and texts: read in threads, encode on the device, share over processes, store."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlcls.encoders.base import Encoder
+from vlcls.errors import ImageError
+from vlcls.images import ImageSource, decode, load_source
+from vlcls.store import EmbeddingStore, Partition, text_key
+
+#: Batches read ahead of the encoder: enough to hide reading, few enough to keep memory flat.
+PREFETCH_BATCHES = 2
+#: A JPEG is decoded at reduced size only while its short side stays this many times the model's input.
+#: docs/speed.md has the measured effect on the embedding.
+REDUCED_DECODE_FACTOR = 2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EmbeddedImages:
+    """Some consecutive images, embedded.
+
+    Attributes:
+        start: Place of the first of them among all images.
+        sources: The images.
+        embeddings: Tensor[N, D] float32, unit rows; zero rows for images that could not be read.
+        errors: Message for each unreadable image, by its row.
+        encoded: How many of them were encoded now (the others came from the store, or could not be read).
+    """
+
+    start: int
+    sources: Sequence[ImageSource]
+    embeddings: Tensor
+    errors: dict[int, str]
+    encoded: int
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One image out of the reading threads: its key, and pixels unless the store has its embedding."""
+
+    key: bytes = b""
+    pixels: Tensor | None = None
+    error: str | None = None
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Images in one pass. On a CPU small batches already fill the cores, and keep memory low."""
+    return 32 if device.type == "cpu" else 256
+
+
+def embed_images(
+    sources: Sequence[ImageSource],
+    encoder: Encoder,
+    *,
+    store: EmbeddingStore | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    reduced_decode: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[EmbeddedImages]:
+    """Embed images in order, a round of batches at a time; memory does not grow with their number.
+
+    Reading, decoding and preprocessing run in threads ahead of the encoder (Pillow and torch let go of the
+    interpreter lock while they work). Under `accelerate launch` each round is shared out over the processes
+    and gathered, so that every process yields the same rounds, whole and in order.
+
+    Args:
+        sources: N images.
+        encoder: Any encoder.
+        store: Where embeddings are looked up and kept; None for neither.
+        batch_size: Images in one pass of the encoder, for each process.
+        workers: Reading threads for each process; by default one per processor, 8 at most.
+        reduced_decode: Decode large JPEGs at reduced size (see `REDUCED_DECODE_FACTOR`).
+        progress: Called with the number of images just finished, over all processes.
+
+    Yields:
+        `EmbeddedImages` covering 0..N-1 without gaps. An unreadable image is an entry in `errors`.
+    """
+    size = batch_size or default_batch_size(encoder.device)
+    rank, world = _rank_and_world()
+    rounds = [
+        range(start, min(start + size * world, len(sources)))
+        for start in range(0, len(sources), size * world)
+    ]
+    shares = [_share(whole, rank, world) for whole in rounds]
+    min_side = REDUCED_DECODE_FACTOR * max(encoder.image_size) if reduced_decode else None
+    with _opened(store, encoder, "images" if reduced_decode else "images-full-decode") as partition:
+
+        def read(index: int) -> _Read:
+            return _read(sources[index], encoder, partition, min_side)
+
+        for whole, reads in zip(rounds, _read_ahead(shares, read, _thread_count(workers)), strict=True):
+            embeddings, encoded = _embed_batch(reads, encoder, partition)
+            errors = {row: item.error for row, item in enumerate(reads) if item.error is not None}
+            if world > 1:
+                embeddings, errors, encoded = _gather_round(embeddings, errors, encoded, len(whole), world)
+            if progress is not None:
+                progress(len(whole))
+            yield EmbeddedImages(whole.start, [sources[i] for i in whole], embeddings, errors, encoded)
+
+
+def embed_texts(
+    texts: Sequence[str],
+    encoder: Encoder,
+    *,
+    store: EmbeddingStore | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Embed texts through the store, each distinct text once; shared over processes when launched so.
+
+    Args:
+        texts: M strings.
+        encoder: Any encoder.
+        store: Where embeddings are looked up and kept; None for neither.
+        progress: Called with the number of distinct texts just finished.
+
+    Returns:
+        Tensor[M, D] float32 on the encoder's device, unit rows.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    rank, world = _rank_and_world()
+    distinct = list(dict.fromkeys(texts))
+    result = torch.zeros(len(distinct), encoder.embedding_dim, device=encoder.device)
+    with _opened(store, encoder, "texts") as partition:
+        keys = [text_key(text) for text in distinct]
+        found = [None if partition is None else partition.get(key) for key in keys]
+        missing = [row for row, embedding in enumerate(found) if embedding is None]
+        if world > 1:  # processes that looked at different moments must agree
+            missing = broadcast_object_list([missing])[0]
+        if len(missing) < len(distinct):
+            known = sorted(set(range(len(distinct))) - set(missing))
+            rows = [partition.get(keys[row]) for row in known]  # type: ignore[union-attr]
+            result[known] = torch.from_numpy(np.stack(rows)).to(encoder.device)  # type: ignore[arg-type]
+            if progress is not None:
+                progress(len(known))
+        if missing:
+            mine = encoder.encode_texts([distinct[row] for row in missing[rank::world]], progress=progress)
+            new = _gather_striped(mine, len(missing), world)
+            result[missing] = new
+            if partition is not None and rank == 0:
+                partition.put([keys[row] for row in missing], new.cpu().numpy())
+    position = {text: row for row, text in enumerate(distinct)}
+    return result[[position[text] for text in texts]]
+
+
+def _read(source: ImageSource, encoder: Encoder, partition: Partition | None, min_side: int | None) -> _Read:
+    try:
+        loaded = load_source(source)
+        if partition is not None and loaded.key in partition:
+            return _Read(loaded.key)
+        return _Read(loaded.key, encoder.preprocess(decode(loaded, min_side=min_side)))
+    except ImageError as error:
+        return _Read(error=str(error))
+
+
+def _read_ahead(
+    batches: Sequence[Sequence[int]], read: Callable[[int], T], threads: int
+) -> Iterator[list[T]]:
+    """`[read(i) for i in batch]` for each batch in order, with later batches already being read."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="vlcls-read") as pool:
+        waiting: deque[list[Future[T]]] = deque()
+        try:
+            for batch in batches:
+                waiting.append([pool.submit(read, index) for index in batch])
+                if len(waiting) > PREFETCH_BATCHES:
+                    yield [future.result() for future in waiting.popleft()]
+            while waiting:
+                yield [future.result() for future in waiting.popleft()]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _embed_batch(reads: Sequence[_Read], encoder: Encoder, partition: Partition | None) -> tuple[Tensor, int]:
+    """Embeddings [B, D] of one batch and how many were encoded; equal images are encoded once."""
+    result = torch.zeros(len(reads), encoder.embedding_dim, device=encoder.device)
+    new: dict[bytes, list[int]] = {}
+    for row, item in enumerate(reads):
+        if item.error is not None:
+            continue
+        stored = None if partition is None else partition.get(item.key)
+        if stored is not None:
+            result[row] = torch.from_numpy(np.array(stored)).to(encoder.device)
+        else:
+            new.setdefault(item.key, []).append(row)
+    if new:
+        pixels = torch.stack([_pixels(reads, rows) for rows in new.values()])
+        embeddings = _encode(encoder, pixels)
+        for embedding, rows in zip(embeddings, new.values(), strict=True):
+            result[rows] = embedding
+        if partition is not None:
+            partition.put(list(new), embeddings.cpu().numpy())
+    return result, len(new)
+
+
+def _pixels(reads: Sequence[_Read], rows: Sequence[int]) -> Tensor:
+    return next(item for item in (reads[row].pixels for row in rows) if item is not None)
+
+
+def _encode(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """Encode a batch; halves it where the device has too little memory for the whole."""
+    if encoder.device.type == "cuda":
+        pixels = pixels.pin_memory()
+    try:
+        return encoder.encode_images(pixels)
+    except torch.OutOfMemoryError:
+        if len(pixels) == 1:
+            raise
+    torch.cuda.empty_cache()
+    half = len(pixels) // 2
+    return torch.cat([_encode(encoder, pixels[:half]), _encode(encoder, pixels[half:])])
+
+
+@contextmanager
+def _opened(store: EmbeddingStore | None, encoder: Encoder, kind: str) -> Iterator[Partition | None]:
+    if store is None:
+        yield None
+        return
+    with store.partition(encoder, kind) as partition:  # type: ignore[arg-type]
+        yield partition
+
+
+def _thread_count(workers: int | None) -> int:
+    import os
+
+    return max(1, workers if workers is not None else min(8, os.cpu_count() or 1))
+
+
+def _rank_and_world() -> tuple[int, int]:
+    from accelerate import PartialState
+
+    state = PartialState()
+    return state.process_index, state.num_processes
+
+
+def _share(whole: range, rank: int, world: int) -> range:
+    """The consecutive part of a round that belongs to one process."""
+    each = -(-len(whole) // world)
+    return whole[rank * each : (rank + 1) * each]
+
+
+def _gather_round(
+    embeddings: Tensor, errors: dict[int, str], encoded: int, total: int, world: int
+) -> tuple[Tensor, dict[int, str], int]:
+    """Join the processes' shares of one round, in order."""
+    from accelerate.utils import gather_object
+
+    each = -(-total // world)
+    rank = _rank_and_world()[0]
+    reports = gather_object([(rank, errors, encoded)])
+    joined = {r * each + row: message for r, some, _ in reports for row, message in some.items()}
+    return _gather_padded(embeddings, each)[:total], joined, sum(count for _, _, count in reports)
+
+
+def _gather_striped(mine: Tensor, total: int, world: int) -> Tensor:
+    """Undo `items[rank::world]`."""
+    if world == 1:
+        return mine
+    each = -(-total // world)
+    gathered = _gather_padded(mine, each).view(world, each, -1)
+    return gathered.transpose(0, 1).reshape(world * each, -1)[:total]
+
+
+def _gather_padded(mine: Tensor, rows: int) -> Tensor:
+    """Stack every process's [<= rows, D] as [world x rows, D], zero-padded."""
+    from accelerate import PartialState
+    from accelerate.utils import gather
+
+    padded = mine.new_zeros(rows, mine.shape[1])
+    padded[: len(mine)] = mine
+    gathered: Tensor = gather(padded.to(PartialState().device))
+    return gathered.to(mine.device)

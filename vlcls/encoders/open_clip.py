@@ -1,0 +1,228 @@
+"""Encoders of open_clip: built-in architectures, Hugging Face Hub repositories, local folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import Compose, Normalize, ToTensor
+
+from vlcls.encoders.base import Encoder, Precision, Tokens
+from vlcls.errors import EncoderError
+
+_OFFLINE_HINT = (
+    "without a network, use a local folder (open_clip:local-dir:PATH) or the offline encoder (conse)"
+)
+
+
+def load(rest: str, device: torch.device, precision: Precision) -> OpenClipEncoder:
+    """Load `ARCH/PRETRAINED`, `hf-hub:ORG/NAME` or `local-dir:PATH` (the part after `open_clip:`)."""
+    import open_clip
+
+    name, pretrained = _split(rest)
+    try:
+        model, transform = open_clip.create_model_from_pretrained(name, pretrained, device="cpu")
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EncoderError(f"open_clip:{rest} could not be loaded: {reason} ({_OFFLINE_HINT})") from error
+    return OpenClipEncoder(model, transform, tokenizer, device, precision)
+
+
+def _split(rest: str) -> tuple[str, str | None]:
+    import open_clip
+
+    if rest.startswith(("hf-hub:", "local-dir:")):
+        return rest, None
+    name, _, pretrained = rest.partition("/")
+    if name not in open_clip.list_models():
+        raise EncoderError(
+            f"open_clip has no architecture {name!r}; a spec looks like open_clip:ViT-B-32/laion2b_s34b_b79k "
+            "(`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists all)"
+        )
+    if not pretrained:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise EncoderError(f"open_clip:{rest} names no weights: add one of these after a slash: {tags}")
+    check_activation(name, pretrained)
+    return name, pretrained
+
+
+def check_activation(name: str, pretrained: str) -> None:
+    """Refuse weights trained with QuickGELU in an architecture with GELU, and the reverse.
+
+    The mismatch costs several points of accuracy. open_clip only warns, after the download.
+
+    Raises:
+        EncoderError: The two disagree; the message names the architecture to use instead.
+    """
+    import open_clip
+
+    weights: dict[str, Any] = open_clip.get_pretrained_cfg(name, pretrained) or {}
+    if not weights:  # a file of the user's own: nothing is known about it
+        return
+    trained = bool(weights.get("quick_gelu", False))
+    if trained != bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False)):
+        other = name.removesuffix("-quickgelu") if name.endswith("-quickgelu") else f"{name}-quickgelu"
+        raise EncoderError(
+            f"open_clip:{name}/{pretrained}: these weights were trained with "
+            f"{'QuickGELU' if trained else 'GELU'} and {name} is built with the other "
+            f"activation; use open_clip:{other}/{pretrained}"
+        )
+
+
+class OpenClipEncoder(Encoder):
+    """A model of open_clip with the transform and tokenizer that belong to it."""
+
+    def __init__(
+        self,
+        model: Any,
+        transform: Compose,
+        tokenizer: Any,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.device, self.precision = device, precision
+        self.tokenizer = tokenizer
+        self.logit_scale = float(self.model.logit_scale.exp())
+        bias = getattr(self.model, "logit_bias", None)
+        self.logit_bias = 0.0 if bias is None else float(bias)
+        # Only models trained with SigLIP's sigmoid loss carry a bias (open_clip `init_logit_bias`).
+        self.activation = "softmax" if bias is None else "sigmoid"
+        self._transform, self.mean, self.std = _split_transform(transform)
+        # HF text towers live in `.text`; so do open_clip's own when the model was built with custom text.
+        self._tower: Any = getattr(self.model, "text", self.model)
+        self.context_length = int(
+            getattr(self.tokenizer, "context_length", None) or self._tower.context_length
+        )
+        self.image_size = tuple(self.preprocess(Image.new("RGB", (8, 8))).shape[-2:])  # type: ignore[assignment]
+        with torch.inference_mode():
+            self.embedding_dim = int(self.text_features(self.tokenize(["a"]).to(device)).shape[-1])
+
+    @property
+    def modules(self) -> nn.Module:
+        return self.model
+
+    @property
+    def token_table(self) -> nn.Module:
+        if _is_hf_tower(self._tower):
+            return self._tower.transformer.get_input_embeddings()
+        return self._tower.token_embedding
+
+    @property
+    def description(self) -> dict[str, Any]:
+        heads = [
+            f"{name} {module.num_heads}"
+            for name, module in self.model.named_modules()
+            if hasattr(module, "num_heads")
+        ]
+        return {
+            "family": "open_clip",
+            "layers": [f"{name} {type(module).__name__}" for name, module in self.model.named_modules()],
+            "heads": heads,
+            "pooling": _pooling(self._tower),
+            "context_length": self.context_length,
+            "preprocess": self.model.visual.preprocess_cfg,
+            "logit_bias": self.logit_bias,
+        }
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        result = self._transform(image)
+        if isinstance(result, Tensor):  # a transform that could not be split: already normalised
+            return result
+        return torch.from_numpy(np.array(result)).permute(2, 0, 1)
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        # One token more than the context, so that a cut shows without tokenising twice.
+        longer = self.tokenizer(list(texts), context_length=self.context_length + 1)
+        cut = longer[:, -1] != self._pad_id
+        ids = longer[:, : self.context_length].clone()
+        if cut.any():
+            ids[cut] = self.tokenizer(
+                [texts[row] for row in cut.nonzero().flatten().tolist()], context_length=self.context_length
+            )
+        return Tokens(ids, self._lengths(ids), cut)
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
+
+    def text_features(self, tokens: Tokens) -> Tensor:
+        if self._tower is self.model:
+            return _builtin_text_features(self.model, tokens.ids)
+        features = self._tower(tokens.ids)
+        return features[0] if isinstance(features, tuple) else features  # CoCa returns its tokens too
+
+    @property
+    def _pad_id(self) -> int:
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        return int(getattr(inner, "pad_token_id", None) or 0)
+
+    def _lengths(self, ids: Tensor) -> Tensor:
+        """Where each text may be cut without a change: after its pooled token in a causal tower, after its
+        last unmasked token in one that masks padding, nowhere in one that reads its padding."""
+        full = torch.full((len(ids),), ids.shape[1])
+        if _is_hf_tower(self._tower):
+            return (ids != self._tower.config.pad_token_id).sum(1).clamp(min=1)
+        pooling = _pooling(self._tower)
+        if pooling == "causal argmax":
+            return ids.argmax(1) + 1
+        if pooling == "causal eos":
+            end = ids.eq(_end_id(self._tower))
+            return torch.where(end.any(1), end.int().argmax(1) + 1, full)
+        return full
+
+
+def _builtin_text_features(model: Any, ids: Tensor) -> Tensor:
+    """The text half of open_clip's `CLIP`, for any length up to the context.
+
+    `CLIP.encode_text` adds all 77 positions and so refuses shorter input. A causal tower pooled at the end
+    token never looks behind it, so leaving the padding out changes nothing.
+    """
+    from open_clip.transformer import text_global_pool
+
+    length = ids.shape[1]
+    dtype = model.transformer.get_cast_dtype()
+    x = model.token_embedding(ids).to(dtype) + model.positional_embedding[:length].to(dtype)
+    mask = None if model.attn_mask is None else model.attn_mask[:length, :length]
+    x = model.ln_final(model.transformer(x, attn_mask=mask))
+    x = text_global_pool(x, ids, model.text_pool_type, eos_token_id=_end_id(model))
+    if model.text_projection is None:
+        return x
+    if isinstance(model.text_projection, nn.Linear):
+        return model.text_projection(x)
+    return x @ model.text_projection
+
+
+def _is_hf_tower(tower: Any) -> bool:
+    return hasattr(tower, "config") and hasattr(tower, "pooler")
+
+
+def _end_id(tower: Any) -> Any:
+    return getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
+
+
+def _pooling(tower: Any) -> str:
+    """How a text tower ends, in two words; only "causal argmax" and "causal eos" allow cutting padding."""
+    if _is_hf_tower(tower):
+        return f"masked {type(tower.pooler).__name__}"
+    direction = "causal" if tower.attn_mask is not None else "bidirectional"
+    if getattr(tower, "cls_emb", None) is not None:  # CoCa's class token sits behind the padding
+        return f"{direction} appended"
+    return f"{direction} {getattr(tower, 'text_pool_type', getattr(tower, 'pool_type', ''))}"
+
+
+def _split_transform(transform: Compose) -> tuple[Compose, tuple[float, ...], tuple[float, ...]]:
+    """The steps before ToTensor, and the mean and standard deviation of those after it.
+
+    What does not end in ToTensor, Normalize is kept whole: its pixels are then normalised already.
+    """
+    steps = list(transform.transforms)
+    if len(steps) >= 2 and isinstance(steps[-2], ToTensor) and isinstance(steps[-1], Normalize):
+        return Compose(steps[:-2]), tuple(map(float, steps[-1].mean)), tuple(map(float, steps[-1].std))
+    logging.getLogger(__name__).info("transform %s cannot be split: pixels travel as float32", transform)
+    return transform, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -1,0 +1,195 @@
+"""Dual encoders of transformers: CLIP, SigLIP, SigLIP 2, ALIGN, AltCLIP, Chinese-CLIP, CLIPSeg and kin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vlcls.encoders.base import Encoder, Precision, Tokens
+from vlcls.errors import EncoderError
+
+# Trained on texts padded to the full context with the padding attended to (SigLIP, section 4 of
+# Zhai et al. 2023 in the authors' code): anything shorter is another input.
+_READS_PADDING = ("siglip", "siglip2", "siglip_text_model")
+
+
+def load(rest: str, device: torch.device, precision: Precision) -> TransformersEncoder:
+    """Load `ORG/NAME` or a folder (the part after `hf:`) through the Auto classes."""
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    if not rest:
+        raise EncoderError(
+            "hf: needs a model, for example hf:openai/clip-vit-base-patch32 or hf:path/to/folder"
+        )
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a bar for reading a local file hides ours
+    try:
+        model = AutoModel.from_pretrained(rest, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(rest)
+        processor = AutoImageProcessor.from_pretrained(rest)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EncoderError(
+            f"hf:{rest} could not be loaded: {reason} (without a network, use a local folder or the offline "
+            "encoder, conse)"
+        ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
+        raise EncoderError(
+            f"hf:{rest} is a {type(model).__name__}, which has no image and text features to compare"
+        )
+    if model.config.model_type == "siglip2":
+        raise EncoderError(
+            f"hf:{rest} is a NaFlex model (images of variable size), which is not supported; take a SigLIP 2 "
+            "checkpoint of fixed size, such as hf:google/siglip2-base-patch16-224"
+        )
+    return TransformersEncoder(model, tokenizer, processor, device, precision)
+
+
+class TransformersEncoder(Encoder):
+    """A dual encoder of transformers with the tokenizer and image processor saved beside it."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, processor: Any, device: torch.device, precision: Precision
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokenizer, self.processor = tokenizer, processor
+        self.device, self.precision = device, precision
+        self.family: str = self.model.config.model_type
+        self.reads_padding = self.family in _READS_PADDING
+        self.activation = "sigmoid" if self.reads_padding else "softmax"
+        self.logit_scale, self.logit_bias = _logit_scale(self.model), _logit_bias(self.model)
+        self.context_length = _context_length(self.model, tokenizer)
+        self.mean, self.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        self._splits = self._check_split()
+        if self._splits:
+            self.mean, self.std = _channel_statistics(processor)
+        self.image_size = tuple(self.preprocess(Image.new("RGB", (8, 8))).shape[-2:])  # type: ignore[assignment]
+        with torch.inference_mode():
+            self.embedding_dim = int(self.text_features(self.tokenize(["a"]).to(device)).shape[-1])
+
+    @property
+    def modules(self) -> nn.Module:
+        return self.model
+
+    @property
+    def token_table(self) -> nn.Module:
+        return self.model.text_model.get_input_embeddings()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        ignored = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
+        return {
+            "family": "transformers",
+            "config": _without(self.model.config.to_dict(), ignored),
+            "preprocess": _without(self.processor.to_dict(), ("processor_class", "_processor_class")),
+            "backend": type(self.processor).__name__,
+            "context_length": self.context_length,
+        }
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        if not self._splits:
+            return self._whole(image)
+        return self._until_rescaling(image)
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        texts = list(texts)
+        free = self.tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]
+        cut = torch.tensor([len(ids) > self.context_length for ids in free])
+        # Masked or causal towers read nothing behind a text's end: padding goes to the right, where it
+        # can be dropped. A tower that reads its padding keeps the side it was trained with.
+        side = {} if self.reads_padding else {"padding_side": "right"}
+        batch = self.tokenizer(
+            texts,
+            padding="max_length" if self.reads_padding else "longest",
+            truncation=True,
+            max_length=self.context_length,
+            return_tensors="pt",
+            **side,
+        )
+        ids, mask = batch["input_ids"], batch.get("attention_mask")
+        if self.reads_padding or mask is None:
+            return Tokens(ids, torch.full((len(ids),), ids.shape[1]), cut)
+        return Tokens(ids, mask.sum(1).clamp(min=1), cut, mask)
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        return _pooled(self.model.get_image_features(pixel_values=pixels))
+
+    def text_features(self, tokens: Tokens) -> Tensor:
+        mask = {} if tokens.mask is None else {"attention_mask": tokens.mask}
+        return _pooled(self.model.get_text_features(input_ids=tokens.ids, **mask))
+
+    def _whole(self, image: Image.Image) -> Tensor:
+        pixels: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    def _until_rescaling(self, image: Image.Image) -> Tensor:
+        pixels = self.processor(images=image, do_rescale=False, do_normalize=False, return_tensors="pt")
+        values: Tensor = pixels["pixel_values"][0]
+        return values.to(torch.uint8)
+
+    def _check_split(self) -> bool:
+        """Whether uint8 pixels, normalised later, give what the processor itself gives (they do not where
+        it rescales with an offset, or normalises twice)."""
+        noise = np.random.default_rng(0).integers(0, 256, (97, 61, 3), dtype=np.uint8)
+        image = Image.fromarray(noise)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in _channel_statistics(self.processor))
+        whole = self._whole(image)
+        try:
+            split = (self._until_rescaling(image).float() / 255 - mean) / std
+        except (TypeError, ValueError, RuntimeError):  # ALIGN's processor normalises a second time on its own
+            return False
+        return split.shape == whole.shape and bool((split - whole).abs().max() < 1e-5)
+
+
+def _channel_statistics(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if not getattr(processor, "do_normalize", True):
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return tuple(map(float, processor.image_mean)), tuple(map(float, processor.image_std))
+
+
+def _pooled(output: Any) -> Tensor:
+    """Features as a tensor: transformers 5 wraps them in an output object, earlier releases do not."""
+    return output if isinstance(output, Tensor) else output.pooler_output
+
+
+def _logit_scale(model: Any) -> float:
+    if hasattr(model, "logit_scale"):
+        return float(model.logit_scale.exp())
+    if hasattr(model, "temperature"):  # ALIGN divides by it
+        return float(1 / model.temperature)
+    raise EncoderError(f"{type(model).__name__} has neither a logit scale nor a temperature")
+
+
+def _logit_bias(model: Any) -> float:
+    bias = getattr(model, "logit_bias", None)
+    return 0.0 if bias is None else float(bias)
+
+
+def _context_length(model: Any, tokenizer: Any) -> int:
+    config = getattr(model.config, "text_config", model.config)
+    positions = int(getattr(config, "max_position_embeddings", 512))
+    if "roberta" in type(model.text_model).__name__.lower():  # numbers positions from the padding id + 1
+        positions -= int(config.pad_token_id) + 1
+    return min(positions, int(min(tokenizer.model_max_length, 10**6)))
+
+
+def _without(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """A copy as plain JSON data, without `keys` at any depth."""
+    return {
+        key: _without(value, keys) if isinstance(value, dict) else value if _is_plain(value) else str(value)
+        for key, value in mapping.items()
+        if key not in keys
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, list, tuple))

@@ -1,0 +1,41 @@
+"""Every error and warning that vlcls raises on purpose, rooted in one class each."""
+
+
+class VlclsError(Exception):
+    """Root of all errors of this package. Its message says what was wrong, where, and what to do."""
+
+
+class MissingExtraError(VlclsError, ImportError):
+    """A part behind an extra was used without that extra."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} needs an extra that is not installed: pip install "vlcls[{extra}]"')
+        self.extra = extra
+
+
+class EncoderError(VlclsError):
+    """An encoder could not be found, loaded or used as it was trained."""
+
+
+class EncoderMismatchError(VlclsError):
+    """Embeddings of one encoder were about to be scored against those of another."""
+
+
+class ImageError(VlclsError):
+    """One image could not be read. Never fatal for the images around it."""
+
+
+class LabelError(VlclsError, ValueError):
+    """The list of class names is unusable: empty, blank or repeated without distinct ids."""
+
+
+class TemplateError(VlclsError, ValueError):
+    """A prompt template is unusable."""
+
+
+class EmbeddingError(VlclsError, ValueError):
+    """Embeddings given by the user have a wrong shape, NaN, or rows of length zero."""
+
+
+class VlclsWarning(UserWarning):
+    """Something the user should know that does not stop the work."""

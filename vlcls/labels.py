@@ -1,0 +1,166 @@
+"""Class names: what a user types, cleaned up, and told apart by ids rather than by name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vlcls.errors import LabelError
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a classifier, in order.
+
+    Attributes:
+        names: C class names, as prompts and reports use them. Two classes may share a name
+            (ImageNet has "sunglasses" and "missile" twice).
+        ids: C distinct identifiers; the names themselves unless others were given.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise LabelError("the list of labels is empty: give at least one class name")
+        if len(self.names) != len(self.ids):
+            raise LabelError(f"{len(self.names)} names but {len(self.ids)} ids: each class needs one of each")
+        for row, (name, identifier) in enumerate(zip(self.names, self.ids, strict=True), start=1):
+            if not name.strip() or not identifier.strip():
+                raise LabelError(f"label {row} of {len(self.names)} is blank: remove it or give it a name")
+        first: dict[str, int] = {}
+        for row, identifier in enumerate(self.ids, start=1):
+            if identifier in first:
+                raise LabelError(
+                    f"label {identifier!r} is there twice (places {first[identifier]} and {row}): remove "
+                    "one, or give the classes distinct ids, as in "
+                    '{"n04355933": "sunglasses", "n04356056": "sunglasses"}'
+                )
+            first[identifier] = row
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def reported(self) -> tuple[str, ...]:
+        """How results name each class: by name, or by "name (id)" where two classes share the name."""
+        counts = Counter(self.names)
+        return tuple(
+            f"{name} ({identifier})" if counts[name] > 1 else name
+            for name, identifier in zip(self.names, self.ids, strict=True)
+        )
+
+
+def clean_name(name: str) -> str:
+    """Underscores become spaces, runs of white space one space, characters their composed form (NFC)."""
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", name).replace("_", " ")).strip()
+
+
+def as_labels(labels: Labels | Mapping[str, str] | Iterable[str], *, clean: bool = True) -> Labels:
+    """Make `Labels` of what a user has.
+
+    Args:
+        labels: Names in order; or a mapping of distinct ids to names; or `Labels`, returned as they are.
+        clean: Apply `clean_name` to the names. Ids are never changed.
+
+    Raises:
+        LabelError: No labels, a blank one, or one that is there twice without distinct ids.
+    """
+    if isinstance(labels, Labels):
+        return labels
+    if isinstance(labels, str):
+        raise LabelError(
+            f"labels must be a list of names, not one string; did you mean {labels.split(',')!r}?"
+        )
+    tidy = clean_name if clean else str
+    if isinstance(labels, Mapping):
+        return Labels(tuple(tidy(name) for name in labels.values()), tuple(map(str, labels)))
+    names = tuple(tidy(_text(name)) for name in labels)
+    return Labels(names, names)
+
+
+def parse_labels(text: str, *, clean: bool = True) -> Labels:
+    """`"cat,dog"`, as on the command line; a name with a comma goes in double quotes, as in CSV."""
+    row = next(csv.reader(io.StringIO(text), skipinitialspace=True), [])
+    return as_labels(
+        [name for name in row if name.strip()] if row and not row[-1].strip() else row, clean=clean
+    )
+
+
+def read_labels(path: str | Path, *, clean: bool = True) -> Labels:
+    """Read a file of labels.
+
+    `.json`: a list of names, or an object of ids to names. Anything else: one name a line, or an id, a tab
+    and a name; blank lines and lines that begin with `#` are left out.
+
+    Raises:
+        LabelError: The file cannot be read, or its labels are unusable; names the file and the line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"labels file {path}: {_reason(error)}") from error
+    try:
+        return (
+            _from_json(text, clean)
+            if path.suffix.lower() == ".json"
+            else _from_lines(text.splitlines(), clean)
+        )
+    except LabelError as error:
+        raise LabelError(f"labels file {path}: {error}") from error
+
+
+def _from_json(text: str, clean: bool) -> Labels:
+    try:
+        content: Any = json.loads(text, object_pairs_hook=_no_repeats)
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"not JSON: {error}") from error
+    if isinstance(content, dict):
+        return as_labels({key: _text(name) for key, name in content.items()}, clean=clean)
+    if isinstance(content, list):
+        return as_labels(content, clean=clean)
+    raise LabelError("must hold a list of names, or an object of ids to names")
+
+
+def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise LabelError(f"id {key!r} is there twice: a class would be lost")
+        result[key] = value
+    return result
+
+
+def _from_lines(lines: Sequence[str], clean: bool) -> Labels:
+    names, ids = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        identifier, tab, name = line.partition("\t")
+        if tab and not (identifier.strip() and name.strip()):
+            raise LabelError(f"line {number}: an id, a tab and a name are expected, not {line!r}")
+        name = clean_name(name or identifier) if clean else (name or identifier)
+        names.append(name)
+        ids.append(identifier.strip() if tab else name)
+    return Labels(tuple(names), tuple(ids))
+
+
+def _text(name: object) -> str:
+    if not isinstance(name, str):
+        raise LabelError(f"a label must be text, not {name!r}")
+    return name
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))

@@ -1,0 +1,211 @@
+"""Prompts: the texts that stand for each class, and where each of them came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from vlcls.errors import TemplateError
+from vlcls.labels import Labels
+
+Kind = Literal["name", "template", "descriptor", "sentence", "random", "embedding"]
+
+DEFAULT_TEMPLATES = "photo"
+
+_ARTICLE = re.compile(r"\b([Aa])n?(\s+)\{\}")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One piece of evidence for one class.
+
+    Attributes:
+        text: What the text tower reads; empty for embeddings that a user brought without texts.
+        class_index: Which class. Never a name: names repeat.
+        kind: What the text is.
+        source: Where it came from: the template as written, a file, a model, "hand".
+        template: Index of the template in its set. Prompts of different classes with the same index belong
+            together (AutoCLIP weights them as one).
+        weight: Factor of its share in the class.
+    """
+
+    text: str
+    class_index: int
+    kind: Kind
+    source: str = ""
+    template: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The prompts of all classes: what text-based methods make and text-based classifiers take."""
+
+    labels: Labels
+    prompts: tuple[Prompt, ...]
+
+    def __post_init__(self) -> None:
+        counts = [0] * len(self.labels)
+        for prompt in self.prompts:
+            if not 0 <= prompt.class_index < len(counts):
+                raise TemplateError(
+                    f"prompt {prompt.text!r} is for class {prompt.class_index} of {len(counts)}"
+                )
+            counts[prompt.class_index] += 1
+        if 0 in counts:
+            raise TemplateError(f"class {self.labels.reported[counts.index(0)]!r} has no prompt")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __iter__(self) -> Iterator[Prompt]:
+        return iter(self.prompts)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        return [prompt.text for prompt in self.prompts]
+
+    @cached_property
+    def class_indices(self) -> list[int]:
+        return [prompt.class_index for prompt in self.prompts]
+
+    def of_class(self, index: int) -> list[Prompt]:
+        return [prompt for prompt in self.prompts if prompt.class_index == index]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain data, fields at their defaults left out; `from_json` reads it back."""
+        return [
+            {
+                key: value
+                for key, value in vars(prompt).items()
+                if value != Prompt.__dataclass_fields__[key].default
+            }
+            for prompt in self.prompts
+        ]
+
+    @classmethod
+    def from_json(cls, labels: Labels, rows: Iterable[dict[str, Any]]) -> PromptSet:
+        return cls(labels, tuple(Prompt(**row) for row in rows))
+
+
+def prompts_from_templates(
+    labels: Labels, templates: str | Path | Sequence[str] = DEFAULT_TEMPLATES, *, articles: bool = True
+) -> PromptSet:
+    """Every template filled with every class name (Radford et al. 2021, section 3.1.4).
+
+    Args:
+        labels: C classes.
+        templates: A built-in set's name, a file of templates, one template, or a list of K of them, with `{}`
+            where the class name goes.
+        articles: Make "a" right before the name: "a photo of an elephant". CLIP's own code never does, so
+            turn this off to repeat its published numbers exactly.
+
+    Returns:
+        C x K prompts, class by class.
+
+    Raises:
+        TemplateError: An unknown set, an unreadable file, or a template without `{}`.
+    """
+    filled = load_templates(templates)
+    return PromptSet(
+        labels,
+        tuple(
+            Prompt(
+                fill_template(template, name, articles=articles),
+                index,
+                "name" if template == "{}" else "template",
+                source=template,
+                template=number,
+            )
+            for index, name in enumerate(labels.names)
+            for number, template in enumerate(filled)
+        ),
+    )
+
+
+def fill_template(template: str, name: str, *, articles: bool = True) -> str:
+    """One template with one class name in it."""
+    if articles:
+        template = _ARTICLE.sub(lambda found: _with_article(found, name), template)
+    return template.replace("{}", name)
+
+
+def load_templates(templates: str | Path | Sequence[str]) -> list[str]:
+    """Templates by name, from a file, one alone, or a list; each checked to hold `{}` (or `{c}`, as
+    CLIP_benchmark writes it)."""
+    if isinstance(templates, str) and "{" in templates:
+        templates = [templates]
+    if isinstance(templates, (str, Path)):
+        where, lines = _named_templates(templates)
+    else:
+        where, lines = "templates", list(enumerate(templates, start=1))
+    if not lines:
+        raise TemplateError(f"{where}: no templates")
+    result = []
+    for number, template in lines:
+        if not isinstance(template, str):
+            raise TemplateError(f"{where}: number {number} must be text, not {template!r}")
+        template = template.replace("{c}", "{}")
+        if "{}" not in template:
+            raise TemplateError(f"{where}: number {number}, {template!r}, has no {{}} for the class name")
+        result.append(template)
+    return result
+
+
+def template_names() -> list[str]:
+    """The built-in template sets."""
+    return sorted([*_FROM_OPEN_CLIP, *(path.stem for path in (prompts_folder() / "templates").glob("*.txt"))])
+
+
+def prompts_folder() -> Path:
+    """The data folder `prompts/`: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_prompts"
+    return installed if installed.is_dir() else package.parent / "prompts"
+
+
+_FROM_OPEN_CLIP = {"simple": "SIMPLE_IMAGENET_TEMPLATES", "openai-imagenet": "OPENAI_IMAGENET_TEMPLATES"}
+
+
+def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:
+    if name in _FROM_OPEN_CLIP:
+        from open_clip import zero_shot_metadata
+
+        functions = getattr(zero_shot_metadata, _FROM_OPEN_CLIP[str(name)])
+        return str(name), [(number, fill("{}")) for number, fill in enumerate(functions, start=1)]
+    path = prompts_folder() / "templates" / f"{name}.txt"
+    if Path(name).name != str(name) or not path.is_file():
+        path = Path(name)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(template_names())
+        raise TemplateError(
+            f"no template set or readable file {str(name)!r}; built in are: {known}"
+        ) from error
+    lines = enumerate(text.splitlines(), start=1)
+    return f"{path}, line", [
+        (number, line) for number, line in lines if line.strip() and not line.startswith("#")
+    ]
+
+
+def _with_article(found: re.Match[str], name: str) -> str:
+    article = _article(name)
+    return (article.capitalize() if found[1] == "A" else article) + found[2] + "{}"
+
+
+@lru_cache(maxsize=100_000)
+def _article(name: str) -> str:
+    """ "a" or "an", by sound: an hour, a university."""
+    return str(_inflect().a(name)).partition(" ")[0] if name.strip() else "a"
+
+
+@lru_cache(maxsize=1)
+def _inflect() -> Any:
+    import inflect
+
+    return inflect.engine()
