@@ -15,14 +15,15 @@ from torch import Tensor
 
 from vlcls.encoders.base import Encoder
 from vlcls.errors import ImageError
-from vlcls.images import ImageSource, decode, load_source
+from vlcls.image_sources import ImageSource
+from vlcls.images import decode, load_source
 from vlcls.store import EmbeddingStore, Partition, text_key
 
 #: Batches read ahead of the encoder: enough to hide reading, few enough to keep memory flat.
 PREFETCH_BATCHES = 2
 #: A JPEG is decoded at reduced size only while its short side stays this many times the model's input.
 #: docs/speed.md has the measured effect on the embedding.
-REDUCED_DECODE_FACTOR = 2
+REDUCED_DECODE_FACTOR = 4
 
 T = TypeVar("T")
 

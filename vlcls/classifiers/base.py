@@ -174,7 +174,7 @@ class Classifier(ABC):
             yield from self._predict_embeddings(images, top_k)
             return
         from vlcls.embeddings import embed_images
-        from vlcls.images import as_sources
+        from vlcls.image_sources import as_sources
 
         batches = embed_images(
             as_sources(images),
