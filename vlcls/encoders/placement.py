@@ -36,10 +36,21 @@ def choose_precision(precision: Precision | None, device: torch.device) -> Preci
     """
     if precision is None:
         launched = {"bf16": "bf16", "fp16": "fp16"}.get(os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
-        return launched or _fastest(device.type)  # type: ignore[return-value]
+        return launched or _agreed(_fastest(device.type))  # type: ignore[return-value]
     if precision not in ("fp32", "bf16", "fp16"):
         raise EncoderError(f"unknown precision {precision!r}: choose fp32, bf16 or fp16")
     return precision
+
+
+def _agreed(found: Precision) -> Precision:
+    """The main process's finding, for all processes of a launch."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    if PartialState().num_processes == 1:
+        return found
+    agreed: Precision = broadcast_object_list([found])[0]
+    return agreed
 
 
 @lru_cache

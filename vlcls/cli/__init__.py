@@ -1,0 +1,103 @@
+"""The command line: parse, call the library, print. No logic of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from vlcls import __version__
+from vlcls.cli import cache, classify, encoders
+from vlcls.errors import VlclsError, VlclsWarning
+
+app = typer.Typer(
+    name="vlcls",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Classify images by names you type: no training, no labelled data.
+
+[bold]Examples[/]
+
+  vlcls demo
+  vlcls classify photos/ --labels "cat,dog,red panda"
+  vlcls classify photos/ --labels "cat,dog" --encoder conse     [dim]# no download, no network[/]
+  vlcls encoders                                                [dim]# which models there are[/]
+
+Results go to standard output, everything else to standard error. Exit codes: 0 all well, 1 the command
+failed, 2 it was mistyped, 3 it finished but some images could not be read.""",
+)
+app.command("classify")(classify.classify)
+app.command("build")(classify.build)
+app.command("demo")(classify.demo)
+app.command("encoders")(encoders.encoders)
+app.command("doctor")(encoders.doctor)
+app.command("templates")(encoders.templates)
+app.add_typer(cache.app, name="cache")
+
+_debug = False
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vlcls {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error, and all logs.")
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug or bool(os.environ.get("VLCLS_DEBUG"))
+    if not _debug:
+        _quiet_libraries()
+
+
+def main() -> None:
+    """The `vlcls` command: errors as one line, warnings as one line."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app()
+    except VlclsError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; what was embedded is kept, the same command goes on from there", code=130)
+    except BrokenPipeError:  # the reader of our output has left: `vlcls ... | head`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        _fail(f"unexpected {type(error).__name__}: {error} (`vlcls --debug ...` shows where)")
+
+
+def _fail(message: str, code: int = 1) -> None:
+    if _debug:
+        raise
+    typer.secho("error: ", err=True, fg="red", bold=True, nl=False)
+    typer.echo(message, err=True)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *args: object) -> None:
+    if issubclass(category, VlclsWarning) or _debug:
+        typer.secho("warning: ", err=True, fg="yellow", nl=False)
+        typer.echo(str(message), err=True)
+
+
+def _quiet_libraries() -> None:
+    import logging
+
+    logging.getLogger().setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

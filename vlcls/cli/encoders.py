@@ -1,0 +1,77 @@
+"""`vlcls encoders`, `vlcls doctor`, `vlcls templates`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vlcls.cli.classify import Device, PrecisionOption
+
+
+def encoders() -> None:
+    """List the families of encoders, what is installed, and what to install for the rest."""
+    from rich.console import Console
+
+    from vlcls.encoders import FAMILIES
+
+    console = Console(highlight=False)
+    for family in FAMILIES.values():
+        install = f'not installed: pip install "vlcls\\[{family.extra}]"'
+        state = "[green]installed[/]" if family.installed else f"[yellow]{install}[/]"
+        console.print(f"[bold]{family.name}[/]  {state}\n  {family.what}", soft_wrap=True)
+        for example in family.examples:
+            console.print(f"    --encoder {example}", style="dim", soft_wrap=True)
+    console.print("\nCheck one with: vlcls doctor SPEC")
+
+
+def templates(
+    name: Annotated[str | None, typer.Argument(help="Show this set's templates, or a file's.")] = None,
+) -> None:
+    """List the built-in sets of prompt templates, or show one.
+
+    [bold]Examples[/]
+
+      vlcls templates
+      vlcls templates openai-imagenet
+    """
+    from vlcls.prompts import load_templates, template_names
+
+    if name is not None:
+        typer.echo("\n".join(load_templates(name)))
+        return
+    for known in template_names():
+        first, *rest = load_templates(known)
+        typer.echo(f"{known:16} {len(rest) + 1:3}  {first}")
+
+
+def doctor(
+    spec: Annotated[str, typer.Argument(help="The encoder, as for `classify --encoder`.")],
+    device: Device = None,
+    precision: PrecisionOption = None,
+) -> None:
+    """Check that a model is used as it was trained: preprocessing, activation, padding, scale, precision.
+
+    Exit code 1 if a check fails.
+
+    [bold]Examples[/]
+
+      vlcls doctor conse
+      vlcls doctor open_clip:ViT-B-32-quickgelu/openai
+      vlcls doctor hf:path/to/model --precision bf16
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from vlcls.doctor import examine
+
+    colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+    console, failed = Console(), 0
+    for check in examine(spec, device, precision.value if precision else None):
+        failed += check.verdict == "fail"
+        line = Text.assemble(
+            (f"{check.verdict:4}", colours[check.verdict]), f"  {check.name}: {check.detail}"
+        )
+        console.print(line, soft_wrap=True)
+    console.print(f"\n{failed} checks failed" if failed else "\nthis model is used as it was trained")
+    raise typer.Exit(int(failed > 0))

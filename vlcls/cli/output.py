@@ -1,0 +1,98 @@
+"""Results as a table, JSON Lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from vlcls.errors import VlclsError
+
+if TYPE_CHECKING:
+    from vlcls.classifiers import Classification
+
+
+class Format(str, Enum):
+    table = "table"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+@contextmanager
+def opened(output: Path | None) -> Iterator[TextIO]:
+    """Standard output; or a file that appears under its name only when it is whole."""
+    if output is None:
+        # A file name that is not UTF-8 must not stop a run at its last image.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        yield sys.stdout
+        return
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+        temporary.replace(output)
+    except OSError as error:
+        raise VlclsError(f"{output} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_jsonl(results: Iterable[Classification], stream: TextIO) -> None:
+    """One object an image, as each is ready."""
+    for result in results:
+        row = {
+            "image": result.image,
+            "label": result.label,
+            "score": result.score,
+            "top_k": [{"label": p.label, "score": p.score} for p in result.top_k],
+            "error": result.error,
+        }
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.flush()
+
+
+def write_csv(results: Iterable[Classification], stream: TextIO, columns: int) -> None:
+    """One row an image: the best label and score, the error, then the runners-up up to `columns`."""
+    writer = csv.writer(stream)
+    others = [f"{field}_{rank}" for rank in range(2, columns + 1) for field in ("label", "score")]
+    writer.writerow(["image", "label", "score", "error", *others])
+    for result in results:
+        rest = [cell for p in result.top_k[1:] for cell in (p.label, f"{p.score:.6f}")]
+        score = "" if result.score is None else f"{result.score:.6f}"
+        writer.writerow([result.image, result.label or "", score, result.error or "", *rest])
+
+
+def write_table(results: Iterable[Classification], stream: TextIO) -> None:
+    """For people: the best class of each image with its probability, and the runner-up.
+
+    Columns are as wide as they must be; only a terminal's own width shortens them.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("image", "label", "score", "", "runner-up"):
+        table.add_column(title, justify="right" if title == "score" else "left", overflow="fold")
+    for result in results:
+        image = Text(os.path.relpath(result.image) if Path(result.image).is_absolute() else result.image)
+        if result.error is not None:
+            table.add_row(image, Text("not read", "red"), "", "", Text("see below", "dim"))
+            continue
+        first, *others = result.top_k
+        second = Text(f"{others[0].label} {others[0].score:.0%}", "dim") if others else Text("")
+        table.add_row(image, Text(first.label, "bold green"), f"{first.score:.1%}", _bar(first.score), second)
+    terminal = stream is sys.stdout and stream.isatty()
+    Console(file=stream, width=None if terminal else 10_000, soft_wrap=not terminal).print(table)
+
+
+def _bar(score: float, width: int = 12) -> str:
+    filled = round(score * width)
+    return "█" * filled + "·" * (width - filled)

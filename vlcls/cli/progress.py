@@ -1,0 +1,58 @@
+"""Progress on standard error, only where a person looks at it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process of a launch that prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _watched() -> bool:
+    return sys.stderr.isatty() and is_main_process()
+
+
+@contextmanager
+def status(what: str) -> Iterator[None]:
+    """A spinner while something of unknown length goes on."""
+    if not _watched():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar; yields a function that is told how many more are done."""
+    if not _watched():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,32 @@
+"""The photographs and labels of `vlcls demo`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from vlcls.errors import MissingExtraError
+from vlcls.image_sources import ImageSource
+
+DEMO_LABELS = (
+    "cat", "dog", "cup of coffee", "rocket", "astronaut", "motorcycle", "brick wall",
+    "lawn", "coins", "photographer with a camera", "galaxies", "printed page",
+)  # fmt: skip
+
+_PHOTOS = (
+    "chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "motorcycle_left.png", "brick.png",
+    "grass.png", "coins.png", "camera.png", "hubble_deep_field.jpg", "page.png",
+)  # fmt: skip
+
+
+def demo_photos() -> list[ImageSource]:
+    """Photographs that scikit-image ships in its wheel.
+
+    Raises:
+        MissingExtraError: scikit-image is not installed.
+    """
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise MissingExtraError("vlcls demo", "demo")
+    folder = Path(spec.origin).parent / "data"
+    return [ImageSource(name, folder / name) for name in _PHOTOS if (folder / name).is_file()]
