@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     """`model_folder("hf-clip")`: where a small random model of that kind is saved."""
     root = tmp_path_factory.mktemp("models")
 
-    @lru_cache(maxsize=None)
+    @cache
     def saved(kind: str) -> Path:
         from models import save_open_clip, save_transformers
 
@@ -74,7 +74,7 @@ def model_spec(model_folder: Callable[[str], Path]) -> Callable[[str], str]:
 def get_encoder(model_spec: Callable[[str], str]) -> Callable[[str], Encoder]:
     """`get_encoder("hf-clip")`: that model loaded in float32, once for the session. Do not change it."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def loaded(kind: str) -> Encoder:
         from vlcls import load_encoder
 

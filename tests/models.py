@@ -49,9 +49,9 @@ def save_transformers(folder: Path, family: str = "clip", seed: int = 0, **proce
     tokenizer = _TOKENIZERS.get(family, _clip_tokenizer)(folder)
     model = _model(family, len(tokenizer), tokenizer)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.mul_(3.0)
+        for name, parameter in model.named_parameters():
+            if parameter.ndim >= 2:  # ALIGN's image tower all but extinguishes its signal
+                parameter.mul_(10.0 if family == "align" and "vision" in name else 3.0)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _image_processor(family, **processor).save_pretrained(folder)
@@ -73,7 +73,7 @@ def _model(family: str, vocabulary: int, tokenizer: Any) -> Any:
         return _with_bias(t.SiglipModel(config))
     if family == "align":
         small = {"image_size": 32, "hidden_dim": 24, "width_coefficient": 0.2, "depth_coefficient": 0.2}
-        config = t.AlignConfig(text_config=text, vision_config=small, projection_dim=24)
+        config = t.AlignConfig(text_config=text, vision_config=small, projection_dim=64)
         config.text_config.hidden_size = 32
         return t.AlignModel(config)
     if family == "altclip":
@@ -126,7 +126,7 @@ def _clip_tokenizer(folder: Path) -> Any:
 def _sentencepiece(folder: Path, **options: Any) -> str:
     import sentencepiece
 
-    words = "a photo of the small large cat dog horse elephant person red green blue striped origami".split()
+    words = ["a", "photo", "of", "the", "small", "large", "cat", "dog", "horse", "elephant", "person", "red", "green", "blue", "striped", "origami"]
     lines = [" ".join(words[i:] + words[:i]) for i in range(len(words))]
     folder.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
@@ -164,7 +164,7 @@ def _siglip2_tokenizer(folder: Path) -> Any:
 def _bert_tokenizer(folder: Path) -> Any:
     from transformers import BertTokenizer
 
-    words = "a photo of the small large cat dog horse elephant person . 狗 猫".split()
+    words = ["a", "photo", "of", "the", "small", "large", "cat", "dog", "horse", "elephant", "person", ".", "狗", "猫"]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return BertTokenizer(vocab={w: i for i, w in enumerate([*special, *words])}, model_max_length=64)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vlcls.encoders.base import Encoder
+from vlcls.encoders.placement import process_state
 from vlcls.errors import ImageError
 from vlcls.image_sources import ImageSource
 from vlcls.images import decode, load_source
@@ -130,7 +131,7 @@ def embed_texts(
     Returns:
         Tensor[M, D] float32 on the encoder's device, unit rows.
     """
-    from accelerate.utils import broadcast_object_list
+    from accelerate.utils import gather_object
 
     rank, world = _rank_and_world()
     distinct = list(dict.fromkeys(texts))
@@ -139,8 +140,8 @@ def embed_texts(
         keys = [text_key(text) for text in distinct]
         found = [None if partition is None else partition.get(key) for key in keys]
         missing = [row for row, embedding in enumerate(found) if embedding is None]
-        if world > 1:  # processes that looked at different moments must agree
-            missing = broadcast_object_list([missing])[0]
+        if world > 1:  # processes that looked at different moments, or into different folders, must agree
+            missing = sorted(set(gather_object(missing)))
         if len(missing) < len(distinct):
             known = sorted(set(range(len(distinct))) - set(missing))
             rows = [partition.get(keys[row]) for row in known]  # type: ignore[union-attr]
@@ -151,7 +152,7 @@ def embed_texts(
             mine = encoder.encode_texts([distinct[row] for row in missing[rank::world]], progress=progress)
             new = _gather_striped(mine, len(missing), world)
             result[missing] = new
-            if partition is not None and rank == 0:
+            if partition is not None:
                 partition.put([keys[row] for row in missing], new.cpu().numpy())
     position = {text: row for row, text in enumerate(distinct)}
     return result[[position[text] for text in texts]]
@@ -240,9 +241,7 @@ def _thread_count(workers: int | None) -> int:
 
 
 def _rank_and_world() -> tuple[int, int]:
-    from accelerate import PartialState
-
-    state = PartialState()
+    state = process_state()
     return state.process_index, state.num_processes
 
 
@@ -276,10 +275,9 @@ def _gather_striped(mine: Tensor, total: int, world: int) -> Tensor:
 
 def _gather_padded(mine: Tensor, rows: int) -> Tensor:
     """Stack every process's [<= rows, D] as [world x rows, D], zero-padded."""
-    from accelerate import PartialState
     from accelerate.utils import gather
 
     padded = mine.new_zeros(rows, mine.shape[1])
     padded[: len(mine)] = mine
-    gathered: Tensor = gather(padded.to(PartialState().device))
+    gathered: Tensor = gather(padded.to(process_state().device))
     return gathered.to(mine.device)

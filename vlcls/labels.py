@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 import unicodedata
@@ -38,6 +37,10 @@ class Labels:
         for row, (name, identifier) in enumerate(zip(self.names, self.ids, strict=True), start=1):
             if not name.strip() or not identifier.strip():
                 raise LabelError(f"label {row} of {len(self.names)} is blank: remove it or give it a name")
+            try:
+                name.encode()
+            except UnicodeEncodeError as error:
+                raise LabelError(f"label {row}, {name!r}, is not valid Unicode text") from error
         first: dict[str, int] = {}
         for row, identifier in enumerate(self.ids, start=1):
             if identifier in first:
@@ -84,14 +87,22 @@ def as_labels(labels: Labels | Mapping[str, str] | Iterable[str], *, clean: bool
         )
     tidy = clean_name if clean else str
     if isinstance(labels, Mapping):
-        return Labels(tuple(tidy(name) for name in labels.values()), tuple(map(str, labels)))
+        return Labels(tuple(tidy(_text(name)) for name in labels.values()), tuple(map(str, labels)))
     names = tuple(tidy(_text(name)) for name in labels)
     return Labels(names, names)
 
 
 def parse_labels(text: str, *, clean: bool = True) -> Labels:
-    """`"cat,dog"`, as on the command line; a name with a comma goes in double quotes, as in CSV."""
-    row = next(csv.reader(io.StringIO(text), skipinitialspace=True), [])
+    """`"cat,dog"`, as on the command line; a name with a comma goes in double quotes, as in CSV.
+
+    Raises:
+        LabelError: As `as_labels`, or a quote is not closed.
+    """
+    lines = text.splitlines(keepends=True)
+    try:
+        row = [name for line in csv.reader(lines, skipinitialspace=True, strict=True) for name in line]
+    except csv.Error as error:
+        raise LabelError(f"labels {text!r}: {error}") from error
     return as_labels(
         [name for name in row if name.strip()] if row and not row[-1].strip() else row, clean=clean
     )
@@ -124,6 +135,8 @@ def read_labels(path: str | Path, *, clean: bool = True) -> Labels:
 def _from_json(text: str, clean: bool) -> Labels:
     try:
         content: Any = json.loads(text, object_pairs_hook=_no_repeats)
+    except LabelError:
+        raise
     except (ValueError, RecursionError) as error:
         raise LabelError(f"not JSON: {error}") from error
     if isinstance(content, dict):

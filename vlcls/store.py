@@ -40,6 +40,8 @@ KEY_BYTES = 16
 #: More small shards than this are merged into one; small is below `MERGE_BYTES` of embeddings.
 MAX_SHARDS = 32
 MERGE_BYTES = 64 << 20
+#: Rows kept for a disk that refuses them.
+MAX_WAITING = 1 << 16
 #: Embeddings wait this long (seconds) before they become a shard: the most a killed run can lose.
 FLUSH_SECONDS = 2.0
 
@@ -69,7 +71,8 @@ class EmbeddingStore:
         folder = self.root / f"{encoder.fingerprint}-{encoder.precision}"
         if not (folder / "encoder.json").exists():
             about = {"spec": encoder.spec, "fingerprint": encoder.fingerprint, "precision": encoder.precision}
-            write_atomically(folder, "encoder.json", json.dumps(about, indent=2).encode())
+            with contextlib.suppress(OSError):  # a folder that cannot be written can still be read
+                write_atomically(folder, "encoder.json", json.dumps(about, indent=2).encode())
         return Partition(folder / kind, encoder.embedding_dim)
 
     def info(self) -> list[PartitionInfo]:
@@ -81,9 +84,10 @@ class EmbeddingStore:
         damaged = []
         for folder in self._folders():
             for path in _shard_paths(folder):
-                if _open(path) is None:
-                    damaged.append(path)
-                    path.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # merged away by a running process
+                    if _open(path) is None:
+                        damaged.append(path)
+                        path.unlink()
         return damaged
 
     def clear(self) -> int:
@@ -96,7 +100,9 @@ class EmbeddingStore:
 
     def _folders(self) -> Iterator[Path]:
         if self.root.is_dir():
-            yield from sorted(kind for encoder in self.root.iterdir() for kind in encoder.glob("*/"))
+            yield from sorted(
+                kind for encoder in self.root.iterdir() for kind in encoder.iterdir() if kind.is_dir()
+            )
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class Partition:
         self._shards: list[_Shard] = []
         self._index: dict[bytes, tuple[_Shard, int]] = {}
         self._pending: dict[bytes, NDArray[np.float32]] = {}
+        self._refused = False
         self._last_flush = time.monotonic()
         _remove_leftovers(folder)
         for path in _shard_paths(folder):
@@ -144,6 +151,8 @@ class Partition:
         for key, row in zip(keys, embeddings, strict=True):
             if key not in self and np.isfinite(row).all():
                 self._pending[key] = row
+        if self._refused and len(self._pending) > MAX_WAITING:
+            self._pending.clear()
         if time.monotonic() - self._last_flush > FLUSH_SECONDS:
             self.flush()
 
@@ -154,11 +163,13 @@ class Partition:
             return
         try:
             self._adopt(_write_shard(self.folder, self._pending))
+            # What another process has cleared away meanwhile stays here, and is written again.
+            self._pending = {key: row for key, row in self._pending.items() if key not in self._index}
             self._merge()
         except OSError as error:
-            warnings.warn(f"embeddings were not stored in {self.folder}: {error}", VlclsWarning, stacklevel=3)
-            return
-        self._pending = {}
+            if not self._refused:
+                warnings.warn(f"embeddings not stored in {self.folder}: {error}", VlclsWarning, stacklevel=3)
+            self._refused = True  # try again, but let memory stay flat
 
     def close(self) -> None:
         self.flush()
@@ -175,7 +186,8 @@ class Partition:
         except OSError:  # merged away by another process, or unreadable: the rows are made anew
             return
         if shard is None or shard.embeddings.shape[1] != self.dimension:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return
         self._shards.append(shard)
         self._index.update((bytes(key), (shard, row)) for row, key in enumerate(shard.keys))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vlcls.errors import EmbeddingError, EncoderError, EncoderMismatchError
@@ -19,6 +18,8 @@ from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
+
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,12 @@ class Classifier(ABC):
 
         Yields:
             One `Classification` an image; an unreadable image has `error` set and stops nothing.
+
+        Raises:
+            ValueError: `top_k` is below 1.
         """
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {top_k}")
         if isinstance(images, Tensor) or (self.encoder_info is None and self._encoder is None):
             yield from self._predict_embeddings(images, top_k)
             return
@@ -192,9 +198,11 @@ class Classifier(ABC):
                 yield Classification(source.name, found.get(row, ()), batch.errors.get(row))
 
     def _predict_embeddings(self, embeddings: Any, top_k: int) -> Iterator[Classification]:
-        rows = torch.as_tensor(embeddings)
-        for start in range(0, len(rows), 4096):
-            for offset, best in enumerate(self._top_k(rows[start : start + 4096], top_k)):
+        if not hasattr(embeddings, "shape"):
+            embeddings = _as_array(embeddings)
+        for start in range(0, len(embeddings), _ROWS_AT_ONCE):
+            rows = unit_rows(embeddings[start : start + _ROWS_AT_ONCE], "image embeddings", start)
+            for offset, best in enumerate(self._top_k(rows, top_k)):
                 yield Classification(f"embedding {start + offset}", best)
 
     def _top_k(self, embeddings: Tensor, top_k: int) -> list[tuple[Prediction, ...]]:
@@ -223,27 +231,41 @@ class Classifier(ABC):
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
 
 
-def unit_rows(embeddings: Tensor | np.ndarray | Sequence[Sequence[float]], what: str) -> Tensor:
+def unit_rows(embeddings: Any, what: str, first_row: int = 0) -> Tensor:
     """Check embeddings and bring their rows to unit length: Tensor[N, D] float32.
+
+    Args:
+        embeddings: [N, D] numbers: a Tensor, an array, or nested lists.
+        what: What they are, for messages.
+        first_row: The number of row 0 in messages.
 
     Raises:
         EmbeddingError: Not two-dimensional, not finite, or a row of length zero; names the row.
     """
-    try:
-        rows = torch.as_tensor(embeddings).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise EmbeddingError(f"{what}: numbers are expected ({error})") from error
+    rows = embeddings.detach() if isinstance(embeddings, Tensor) else torch.from_numpy(_as_array(embeddings))
     if rows.ndim != 2 or not rows.shape[1]:
         raise EmbeddingError(f"{what}: two dimensions [rows, width] are expected, not {tuple(rows.shape)}")
-    rows = rows.float()
-    bad = (~rows.isfinite()).any(1).nonzero().flatten()
+    if rows.device.type != "mps":  # which has no float64
+        rows = rows.double()
+    bad = (~rows.isfinite()).any(1).nonzero().flatten() + first_row
     if len(bad):
         raise EmbeddingError(f"{what}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows)")
-    lengths = rows.norm(dim=1)
-    zero = (lengths == 0).nonzero().flatten()
+    lengths = rows.norm(dim=1, keepdim=True)
+    zero = (lengths[:, 0] == 0).nonzero().flatten() + first_row
     if len(zero):
         raise EmbeddingError(f"{what}: row {int(zero[0])} is all zeros ({len(zero)} such rows)")
-    return F.normalize(rows, dim=1)
+    return (rows / lengths).float()
+
+
+def _as_array(embeddings: Any) -> np.ndarray:
+    """A float64 copy (files are often mapped read-only, which tensors cannot be)."""
+    try:
+        return np.array(embeddings, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        kind = type(embeddings).__name__
+        raise EmbeddingError(
+            f"embeddings: numbers are expected, [rows, width], not {kind} ({error})"
+        ) from error
 
 
 def open_store(cache: bool | str | Path) -> EmbeddingStore | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,11 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
     from vlcls.store import write_atomically
 
     info = classifier.encoder_info
+    weights = save({"text_embeddings": classifier.text_embeddings.cpu().contiguous()})
     config = {
         "format": _FORMAT,
         "type": "prompts",
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "encoder": None if info is None else vars(info),
         "logit_scale": classifier.logit_scale,
         "logit_bias": classifier.logit_bias,
@@ -40,8 +43,7 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
         ],
         "prompts": classifier.prompts.to_json(),
     }
-    weights = {"text_embeddings": classifier.text_embeddings.cpu().contiguous()}
-    write_atomically(folder, WEIGHTS, save(weights))
+    write_atomically(folder, WEIGHTS, weights)
     write_atomically(folder, CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
     return folder
 
@@ -100,8 +102,7 @@ def _local(folder: str | Path) -> Path:
 
 
 def _read(path: Path) -> PromptClassifier:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as load_tensors
 
     from vlcls.classifiers.prompt import PromptClassifier
 
@@ -109,10 +110,10 @@ def _read(path: Path) -> PromptClassifier:
     if config["format"] != _FORMAT:
         raise ValueError(f"format {config['format']} was written by a newer vlcls: upgrade to read it")
     labels = Labels(tuple(c["name"] for c in config["labels"]), tuple(c["id"] for c in config["labels"]))
-    try:
-        embeddings = load_file(path / WEIGHTS)["text_embeddings"]
-    except SafetensorError as error:
-        raise ValueError(f"{WEIGHTS} is damaged: {error}") from error
+    weights = (path / WEIGHTS).read_bytes()
+    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
+        raise ValueError(f"{WEIGHTS} is damaged, or belongs to another {CONFIG}")
+    embeddings = load_tensors(weights)["text_embeddings"]
     info = config["encoder"]
     return PromptClassifier(
         PromptSet.from_json(labels, config["prompts"]),

@@ -53,7 +53,7 @@ def _split(rest: str) -> tuple[str, str | None]:
 
 
 def check_activation(name: str, pretrained: str) -> None:
-    """Refuse weights trained with QuickGELU in an architecture with GELU, and the reverse.
+    """Refuse weights trained with QuickGELU in an architecture built with GELU.
 
     The mismatch costs several points of accuracy. open_clip only warns, after the download.
 
@@ -65,13 +65,12 @@ def check_activation(name: str, pretrained: str) -> None:
     weights: dict[str, Any] = open_clip.get_pretrained_cfg(name, pretrained) or {}
     if not weights:  # a file of the user's own: nothing is known about it
         return
-    trained = bool(weights.get("quick_gelu", False))
-    if trained != bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False)):
-        other = name.removesuffix("-quickgelu") if name.endswith("-quickgelu") else f"{name}-quickgelu"
+    built: dict[str, Any] = open_clip.get_model_config(name) or {}
+    # Only this direction is known: tags of models whose architecture says QuickGELU need not repeat it.
+    if weights.get("quick_gelu") and not built.get("quick_gelu"):
         raise EncoderError(
-            f"open_clip:{name}/{pretrained}: these weights were trained with "
-            f"{'QuickGELU' if trained else 'GELU'} and {name} is built with the other "
-            f"activation; use open_clip:{other}/{pretrained}"
+            f"open_clip:{name}/{pretrained}: these weights were trained with QuickGELU and {name} is built "
+            f"with GELU; use open_clip:{name}-quickgelu/{pretrained}"
         )
 
 

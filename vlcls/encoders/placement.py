@@ -6,19 +6,34 @@ import os
 import time
 from functools import lru_cache
 from statistics import median
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 from vlcls.encoders.base import Precision
 from vlcls.errors import EncoderError
 
 
+def process_state() -> PartialState:
+    """This process's place among those of a launch: index, number of processes, device.
+
+    A plain `PartialState()` sees only itself when several processes were launched on CPUs.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    launched = "LOCAL_RANK" in os.environ
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (launched and not torch.accelerator.is_available())
+    return PartialState(cpu=on_cpu)
+
+
 def choose_device(device: str | None) -> torch.device:
     """The device asked for, or the one Accelerate gives to this process."""
     if device is None:
-        from accelerate import PartialState
-
-        return PartialState().device
+        return process_state().device
     try:
         target = torch.device(device)
         torch.empty(1, device=target)
@@ -44,10 +59,9 @@ def choose_precision(precision: Precision | None, device: torch.device) -> Preci
 
 def _agreed(found: Precision) -> Precision:
     """The main process's finding, for all processes of a launch."""
-    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    if PartialState().num_processes == 1:
+    if process_state().num_processes == 1:
         return found
     agreed: Precision = broadcast_object_list([found])[0]
     return agreed

@@ -1,0 +1,129 @@
+"""The package keeps its shape: imports point one way, files stay short, `import vlcls` stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vlcls
+
+PACKAGE = Path(vlcls.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PARTS = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
+
+IMAGES = {"images", "image_sources"}
+#: What each part of the package may import of the others. Parts that are not here (the demo, the doctor,
+#: readers of files) may import anything but the command line.
+ALLOWED = {
+    "errors": set(),
+    "image_sources": {"errors"},
+    "images": {"errors", "image_sources"},
+    "labels": {"errors"},
+    "store": {"errors"},
+    "encoders": {"errors", *IMAGES},
+    "prompts": {"errors", "labels"},
+    "embeddings": {"errors", "store", "encoders", *IMAGES},
+    "classifiers": {"errors", "labels", "store", "encoders", "prompts", "embeddings", *IMAGES},
+}
+COMMAND_LINE = {"cli", "__main__", "__init__"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
+    """Full names of everything a file imports when it runs, inside functions too."""
+    for node in ast.iter_child_nodes(tree):
+        if is_for_types_only(node):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{name.name}" for name in node.names)
+        yield from imported(node, package)
+
+
+def parts_imported(path: Path) -> set[str]:
+    package = ("vlcls", *path.relative_to(PACKAGE).parts[:-1])
+    names = imported(ast.parse(path.read_text(encoding="utf-8")), package)
+    parts = (name.split(".")[1:2] for name in names if name.split(".")[0] == "vlcls")
+    return {part[0] for part in parts if part and part[0] in PARTS}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path):
+    part = part_of(path)
+    others = parts_imported(path) - {part}
+    if part in ALLOWED:
+        assert others <= ALLOWED[part]
+    elif part not in COMMAND_LINE:
+        assert not others & COMMAND_LINE
+
+
+def test_the_walk_sees_every_way_to_import():
+    code = """
+import vlcls.images
+from vlcls import store as s
+from vlcls.labels import Labels
+from ..prompts import Prompt
+from .base import Encoder
+if TYPE_CHECKING:
+    from vlcls.cli import main
+def f():
+    import vlcls.embeddings as e
+"""
+    assert set(imported(ast.parse(code), ("vlcls", "encoders"))) == {
+        "vlcls.images",
+        "vlcls.store",
+        "vlcls.labels.Labels",
+        "vlcls.prompts.Prompt",
+        "vlcls.encoders.base.Encoder",
+        "vlcls.embeddings",
+    }
+    assert {"errors", "images", "store", "encoders"} <= parts_imported(PACKAGE / "embeddings.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_longer_than_400_lines_is_two(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_public_names():
+    assert set(vlcls._HOMES) | {"__version__"} == set(vlcls.__all__)
+    for name in vlcls.__all__:
+        assert getattr(vlcls, name) is not None
+    assert dir(vlcls) == sorted(vlcls.__all__)
+    with pytest.raises(AttributeError, match="'no_such_name'"):
+        _ = vlcls.no_such_name
+    assert {"load_encoder", "build_classifier", "classifier_from_embeddings", "load"} <= set(vlcls.__all__)
+
+
+@pytest.mark.parametrize(
+    "modules", ["vlcls", "vlcls, vlcls.errors, vlcls.labels, vlcls.prompts, vlcls.images"]
+)
+def test_importing_is_light(modules: str):
+    heavy = {"torch", "transformers", "open_clip", "torchvision", "accelerate", "datasets", "inflect", "rich"}
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys, {modules}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+    )
+    assert not heavy & set(run.stdout.split())
+
+
+def test_the_package_says_it_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
