@@ -126,7 +126,7 @@ def _clip_tokenizer(folder: Path) -> Any:
 def _sentencepiece(folder: Path, **options: Any) -> str:
     import sentencepiece
 
-    words = ["a", "photo", "of", "the", "small", "large", "cat", "dog", "horse", "elephant", "person", "red", "green", "blue", "striped", "origami"]
+    words = "a photo of the small large cat dog horse elephant person red green blue striped origami".split()  # noqa: SIM905
     lines = [" ".join(words[i:] + words[:i]) for i in range(len(words))]
     folder.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
@@ -164,7 +164,7 @@ def _siglip2_tokenizer(folder: Path) -> Any:
 def _bert_tokenizer(folder: Path) -> Any:
     from transformers import BertTokenizer
 
-    words = ["a", "photo", "of", "the", "small", "large", "cat", "dog", "horse", "elephant", "person", ".", "狗", "猫"]
+    words = "a photo of the small large cat dog horse elephant person . 狗 猫".split()  # noqa: SIM905
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return BertTokenizer(vocab={w: i for i, w in enumerate([*special, *words])}, model_max_length=64)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -181,3 +182,31 @@ def test_cache_commands(run, photos, spec, monkeypatch, tmp_path):
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
     assert run("classify", photos, "-l", "cat,dog", "-e", spec, "--no-cache")[0] == 0
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_two_launched_processes_write_the_results_of_one_once(run, photos, spec, tmp_path):
+    (photos / "bad.png").write_text("not an image")
+    arguments = [
+        "classify",
+        photos,
+        "-l",
+        "cat,dog",
+        "-e",
+        spec,
+        "-f",
+        "jsonl",
+        "--precision",
+        "fp32",
+        "--no-cache",
+    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--main_process_port", "0", "-m", "vlcls", *map(str, arguments), "-o", str(tmp_path / "two")]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, capture_output=True)
+    alone = [json.loads(line) for line in run(*arguments)[1].splitlines()]
+    together = [json.loads(line) for line in (tmp_path / "two").read_text().splitlines()]
+    assert len(together) == 4
+    for one, two in zip(alone, together, strict=True):
+        assert [best["label"] for best in one.pop("top_k")] == [best["label"] for best in two.pop("top_k")]
+        assert one.pop("score") == pytest.approx(two.pop("score"), abs=1e-5)
+        assert one == two

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import inflect
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip import zero_shot_metadata
 
 import vlcls
+from vlcls import prompts as module
 from vlcls.errors import TemplateError
 from vlcls.labels import as_labels
 from vlcls.prompts import (
@@ -133,6 +135,20 @@ def test_articles_go_by_sound(name: str, article: str):
     assert fill_template("a photo of a {}.", name) == f"a photo of {article} {name}."
     assert fill_template("a photo of an {}.", name) == f"a photo of {article} {name}."
     assert fill_template("A {} here", name) == f"{article.capitalize()} {name} here"
+
+
+def test_the_shortcut_agrees_with_inflect_on_every_name_of_imagenet_21k():
+    import timm.data
+
+    lemmas = Path(timm.data.__file__).parent / "_info" / "imagenet_synset_to_lemma.txt"
+    lines = lemmas.read_text(encoding="utf-8").splitlines()
+    names = {name.strip() for line in lines for name in line.split("\t")[-1].split(",")}
+    engine = inflect.engine()
+    decided = {"a": module._SURELY_A, "an": module._SURELY_AN}
+    for article, pattern in decided.items():
+        for name in filter(pattern.match, names):
+            assert engine.a(name).startswith(f"{article} "), name
+    assert sum(any(p.match(name) for p in decided.values()) for name in names) > 0.8 * len(names) > 20_000
 
 
 def test_only_the_article_right_before_the_name_changes():

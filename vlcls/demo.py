@@ -9,13 +9,15 @@ from vlcls.errors import MissingExtraError
 from vlcls.image_sources import ImageSource
 
 DEMO_LABELS = (
-    "cat", "dog", "cup of coffee", "rocket", "astronaut", "motorcycle", "brick wall",
-    "lawn", "coins", "photographer with a camera", "galaxies", "printed page",
+    "cat", "dog", "cup of coffee", "rocket", "motorcycle", "bicycle", "coins", "photographer with a camera",
+    "galaxies", "printed page", "stone wall", "lawn",
 )  # fmt: skip
 
+# scikit-image's astronaut and its textures are left out: they resemble nothing that the offline encoder's image
+# tower was trained on, and it gets them wrong. docs/conse.md says how often it is right on real test sets.
 _PHOTOS = (
-    "chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "motorcycle_left.png", "brick.png",
-    "grass.png", "coins.png", "camera.png", "hubble_deep_field.jpg", "page.png",
+    "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "coins.png", "camera.png",
+    "hubble_deep_field.jpg", "page.png",
 )  # fmt: skip
 
 

