@@ -23,6 +23,7 @@ def save_open_clip(folder: Path, *, siglip: bool = False, seed: int = 0, **prepr
         "text_cfg": text,
     }
     if siglip:
+        preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"} | preprocess
         text |= {"context_length": 16, "no_causal_mask": True, "pool_type": "last", "proj_bias": True}
         config |= {"custom_text": True, "init_logit_bias": -10.0, "init_logit_scale": 2.3026}
     name = f"vlcls-test-{folder.name}"

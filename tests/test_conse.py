@@ -12,6 +12,7 @@ from skimage import data
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from vlcls import imagenet
 from vlcls.encoders import load_encoder
 from vlcls.encoders.conse import (
     VARIANTS,
@@ -19,7 +20,6 @@ from vlcls.encoders.conse import (
     SeenClasses,
     convex,
     convex_combination,
-    imagenet_class_names,
     join,
     ridge,
     synthesized,
@@ -144,7 +144,7 @@ def test_variants_share_towers_and_differ_in_fingerprint(encoder: ConseEncoder) 
 
 
 def test_seen_names_are_in_the_classifiers_order(encoder: ConseEncoder) -> None:
-    names = imagenet_class_names()
+    names = imagenet.class_names()
     some = [0, 1, 281, 504, 657, 999]
     tokens = encoder.tokenize([f"a photo of a {names[index]}." for index in some])
     with torch.no_grad():

@@ -273,6 +273,22 @@ def test_quickgelu_mismatch_of_a_registered_checkpoint():
     assert "ViT-B-32-quickgelu/openai" in check.detail
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "activation", "resize"),
+    [
+        ("ViT-B-32/laion2b_s34b_b79k", "pass", "pass"),
+        ("ViT-B-32/openai", "fail", "pass"),
+        ("ViT-H-14-378/dfn5b", "fail", "fail"),  # squashed in training
+    ],
+)
+def test_the_registry_knows_its_checkpoints(sound, monkeypatch, checkpoint, activation, resize):
+    """The small model (GELU, cropped pixels) under the name of registered ones."""
+    encoder = load(sound, "open_clip-clip")
+    monkeypatch.setattr(encoder, "spec", f"open_clip:{checkpoint}")
+    assert probe(encoder, "activation").verdict == activation
+    assert probe(encoder, "resize mode").verdict == resize
+
+
 # ---- broken text side -------------------------------------------------------------------------------------
 
 

@@ -23,10 +23,11 @@ ALLOWED = {
     "errors": set(),
     "image_sources": {"errors"},
     "images": {"errors", "image_sources"},
+    "imagenet": set(),
     "labels": {"errors"},
     "store": {"errors"},
-    "encoders": {"errors", *IMAGES},
-    "prompts": {"errors", "labels"},
+    "encoders": {"errors", "imagenet", *IMAGES},
+    "prompts": {"errors", "imagenet", "labels"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
     "classifiers": {"errors", "labels", "store", "encoders", "prompts", "embeddings", *IMAGES},
 }

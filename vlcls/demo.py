@@ -13,8 +13,8 @@ DEMO_LABELS = (
     "galaxies", "printed page", "stone wall", "lawn",
 )  # fmt: skip
 
-# scikit-image's astronaut and its textures are left out: they resemble nothing that the offline encoder's image
-# tower was trained on, and it gets them wrong. docs/conse.md says how often it is right on real test sets.
+# scikit-image's astronaut and its textures are left out: they resemble nothing that the offline encoder's
+# image tower was trained on, and it gets them wrong. docs/conse.md has figures on real test sets.
 _PHOTOS = (
     "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "coins.png", "camera.png",
     "hubble_deep_field.jpg", "page.png",

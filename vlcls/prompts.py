@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from vlcls import imagenet
 from vlcls.errors import TemplateError
 from vlcls.labels import Labels
 
@@ -20,7 +21,7 @@ DEFAULT_TEMPLATES = "photo"
 # inflect knows the article of every name, but takes seconds to import. These openings leave no doubt (no
 # silent h, "uni-", "eu-", "one" or spelled-out letters); on all names of ImageNet-21k they agree with it.
 _SURELY_A = re.compile(
-    r"(?:(?i:[bcdfgjkmpqtvwz])[aeioulry]|(?i:[lnr])[aeiouy]|(?i:s)[aeiouchklmnpqtwy])[a-z]"
+    r"(?:(?i:[bcdfgjkmpqtvwz])[aeioulrhy]|(?i:[lnr])[aeiouy]|(?i:s)[aeiouchklmnpqtwy])[a-z]"
 )
 _SURELY_AN = re.compile(r"(?:(?i:[ai])[b-df-hj-np-tv-z]|(?i:e)[b-df-hj-tvx-z]|(?i:o)[b-df-hj-mp-tv-z])[a-z]")
 
@@ -166,7 +167,9 @@ def load_templates(templates: str | Path | Sequence[str]) -> list[str]:
 
 def template_names() -> list[str]:
     """The built-in template sets."""
-    return sorted([*_FROM_OPEN_CLIP, *(path.stem for path in (prompts_folder() / "templates").glob("*.txt"))])
+    return sorted(
+        [*imagenet.TEMPLATE_SETS, *(path.stem for path in (prompts_folder() / "templates").glob("*.txt"))]
+    )
 
 
 def prompts_folder() -> Path:
@@ -176,15 +179,9 @@ def prompts_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "prompts"
 
 
-_FROM_OPEN_CLIP = {"simple": "SIMPLE_IMAGENET_TEMPLATES", "openai-imagenet": "OPENAI_IMAGENET_TEMPLATES"}
-
-
 def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:
-    if name in _FROM_OPEN_CLIP:
-        from open_clip import zero_shot_metadata
-
-        functions = getattr(zero_shot_metadata, _FROM_OPEN_CLIP[str(name)])
-        return str(name), [(number, fill("{}")) for number, fill in enumerate(functions, start=1)]
+    if name in imagenet.TEMPLATE_SETS:
+        return str(name), list(enumerate(imagenet.templates(str(name)), start=1))
     path = prompts_folder() / "templates" / f"{name}.txt"
     if Path(name).name != str(name) or not path.is_file():
         path = Path(name)

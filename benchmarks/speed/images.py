@@ -166,15 +166,15 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="transformers")
     with tempfile.TemporaryDirectory() as scratch:
         paths = models.find_photos(options.images, Path(scratch), options.count)
-        rows = []
+        print(f"{timing.machine()}; {len(paths)} images, ViT-B/32, {options.rounds} rounds\n")
+        print(timing.markdown_table(["images to scores", "images/s", "vlcls is times as fast"], []), flush=True)
         for family, save, against in (
             ("open_clip", models.save_open_clip, against_open_clip),
             ("transformers", models.save_transformers, against_transformers),
         ):
             classifier, others = against(save(Path(scratch) / family), paths)
-            rows += compare(family, classifier, others, paths, options.rounds)
-    print(f"{timing.machine()}; {len(paths)} images, ViT-B/32, {options.rounds} rounds\n")
-    print(timing.markdown_table(["images to scores", "images/s", "vlcls is times as fast"], rows))
+            for row in compare(family, classifier, others, paths, options.rounds):
+                print(timing.table_line(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,11 @@ def per_second(seconds: Seconds, name: str, count: int) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(table_line(line) for line in (header, ["---"] * len(header), *rows))
+
+
+def table_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def machine() -> str:

