@@ -210,3 +210,40 @@ def test_two_launched_processes_write_the_results_of_one_once(run, photos, spec,
         assert [best["label"] for best in one.pop("top_k")] == [best["label"] for best in two.pop("top_k")]
         assert one.pop("score") == pytest.approx(two.pop("score"), abs=1e-5)
         assert one == two
+
+
+def test_interrupted_and_cut_off(run, photos, spec, monkeypatch):
+    for error, expected in ((KeyboardInterrupt, 130), (BrokenPipeError, 141)):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "vlcls.cli.classify.write_jsonl", lambda *_, error=error: (_ for _ in ()).throw(error)
+            )
+            patch.setattr("os.dup2", lambda *_: None)
+            code, _, err = run("classify", photos, "-l", "cat,dog", "-e", spec, "-f", "jsonl")
+        assert code == expected
+        assert ("goes on from there" in err) == (expected == 130)
+
+
+def test_output_to_a_device_or_through_a_link(run, photos, spec, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real.csv")
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True)
+    for target in ("link", "pipe"):
+        assert run("classify", photos, "-l", "a,b", "-e", spec, "-f", "csv", "-o", tmp_path / target)[0] == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "pipe").is_fifo()
+    assert reader.communicate()[0] == (tmp_path / "real.csv").read_text() != ""
+
+
+def test_piped_json_is_utf_8_whatever_the_locale(photos, spec):
+    command = [sys.executable, "-m", "vlcls", "classify", photos, "-l", "café,dog", "-e", spec, "-f", "jsonl"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    out = subprocess.run(command, capture_output=True, env=environment, check=True).stdout
+    assert {best["label"] for best in json.loads(out.splitlines()[0])["top_k"]} == {"café", "dog"}
+
+
+def test_a_saved_classifier_is_not_mixed_with_other_choices(run, photos, spec, tmp_path, monkeypatch):
+    run("build", "-l", "cat,dog", "-e", spec, "-o", tmp_path / "saved")
+    code, _, err = run("classify", photos, "--classifier", tmp_path / "saved", "-l", "owl")
+    assert code == 2 and "its own labels" in err
+    monkeypatch.setenv("VLCLS_ENCODER", "conse")  # a default for new classifiers, not for saved ones
+    assert run("classify", photos, "--classifier", tmp_path / "saved")[0] == 0

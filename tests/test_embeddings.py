@@ -343,3 +343,29 @@ def test_another_family_reads_and_embeds_alike(get_encoder: GetEncoder, photos: 
     found, _ = joined(embed(photos[:5], encoder, batch_size=2), photos[:5])
     pixels = torch.stack([encoder.preprocess(Image.open(path).convert("RGB")) for path in photos[:5]])
     assert (found - encoder.encode_images(pixels)).abs().max() <= 1e-5
+
+
+def test_one_image_that_upsets_the_model_does_not_stop_the_others(clip, photos, monkeypatch):
+    """A preprocessing that fails, and an encoder that overflows, on one image each."""
+    preprocess, image_features = clip.preprocess, clip.image_features
+    upset = preprocess(Image.open(photos[3]).convert("RGB"))
+
+    def fussy(image):
+        if image.tobytes() == Image.open(photos[1]).convert("RGB").tobytes():
+            raise ValueError("no such size")
+        return preprocess(image)
+
+    def overflowing(pixels):
+        features = image_features(pixels).clone()
+        mean, std = clip._channel_stats
+        bad = ((pixels * std + mean) * 255 - upset).abs().amax((1, 2, 3)) < 0.5
+        features[bad] = float("inf")
+        return features
+
+    monkeypatch.setattr(clip, "preprocess", fussy, raising=False)
+    monkeypatch.setattr(clip, "image_features", overflowing, raising=False)
+    (batch,) = embed_images(as_sources(photos[:5]), clip, batch_size=8)
+    assert set(batch.errors) == {1, 3}
+    assert photos[1].name in batch.errors[1] and "no such size" in batch.errors[1]
+    assert photos[3].name in batch.errors[3] and "overflows" in batch.errors[3]
+    assert batch.embeddings[[0, 2, 4]].norm(dim=1).allclose(torch.ones(3))

@@ -10,7 +10,7 @@ from vlcls.image_sources import ImageSource
 
 DEMO_LABELS = (
     "cat", "dog", "cup of coffee", "rocket", "motorcycle", "bicycle", "coins", "photographer with a camera",
-    "galaxies", "printed page", "stone wall", "lawn",
+    "galaxies", "printed page", "sandcastle", "lawn",
 )  # fmt: skip
 
 # scikit-image's astronaut and its textures are left out: they resemble nothing that the offline encoder's

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vlcls.encoders.base import Encoder
@@ -50,10 +51,12 @@ class EmbeddedImages:
 
 @dataclass(frozen=True)
 class _Read:
-    """One image out of the reading threads: its key, and pixels unless the store has its embedding."""
+    """One image out of the reading threads: pixels, or what the store has of it, or an error."""
 
+    name: str
     key: bytes = b""
     pixels: Tensor | None = None
+    stored: NDArray[np.float32] | None = None
     error: str | None = None
 
 
@@ -104,8 +107,7 @@ def embed_images(
             return _read(sources[index], encoder, partition, min_side)
 
         for whole, reads in zip(rounds, _read_ahead(shares, read, _thread_count(workers)), strict=True):
-            embeddings, encoded = _embed_batch(reads, encoder, partition)
-            errors = {row: item.error for row, item in enumerate(reads) if item.error is not None}
+            embeddings, errors, encoded = _embed_batch(reads, encoder, partition)
             if world > 1:
                 embeddings, errors, encoded = _gather_round(embeddings, errors, encoded, len(whole), world)
             if progress is not None:
@@ -144,12 +146,16 @@ def embed_texts(
             missing = sorted(set(gather_object(missing)))
         if len(missing) < len(distinct):
             known = sorted(set(range(len(distinct))) - set(missing))
-            rows = [partition.get(keys[row]) for row in known]  # type: ignore[union-attr]
-            result[known] = torch.from_numpy(np.stack(rows)).to(encoder.device)  # type: ignore[arg-type]
+            rows = np.stack(
+                [embedding for embedding in (found[row] for row in known) if embedding is not None]
+            )
+            result[known] = torch.from_numpy(rows).to(encoder.device)
             if progress is not None:
                 progress(len(known))
         if missing:
-            mine = encoder.encode_texts([distinct[row] for row in missing[rank::world]], progress=progress)
+            # Each process tells of its own share; the others are about as far.
+            report = None if progress is None else lambda count: progress(count * world)
+            mine = encoder.encode_texts([distinct[row] for row in missing[rank::world]], progress=report)
             new = _gather_striped(mine, len(missing), world)
             result[missing] = new
             if partition is not None:
@@ -161,11 +167,16 @@ def embed_texts(
 def _read(source: ImageSource, encoder: Encoder, partition: Partition | None, min_side: int | None) -> _Read:
     try:
         loaded = load_source(source)
-        if partition is not None and loaded.key in partition:
-            return _Read(loaded.key)
-        return _Read(loaded.key, encoder.preprocess(decode(loaded, min_side=min_side)))
+        stored = None if partition is None else partition.get(loaded.key)
+        if stored is not None:
+            return _Read(source.name, loaded.key, stored=np.array(stored))
+        return _Read(source.name, loaded.key, encoder.preprocess(decode(loaded, min_side=min_side)))
     except ImageError as error:
-        return _Read(error=str(error))
+        return _Read(source.name, error=str(error))
+    except (
+        Exception
+    ) as error:  # whatever a model's own preprocessing makes of one image must not stop the rest
+        return _Read(source.name, error=f"{source.name}: {type(error).__name__} in preprocessing: {error}")
 
 
 def _read_ahead(
@@ -185,30 +196,37 @@ def _read_ahead(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _embed_batch(reads: Sequence[_Read], encoder: Encoder, partition: Partition | None) -> tuple[Tensor, int]:
-    """Embeddings [B, D] of one batch and how many were encoded; equal images are encoded once."""
+def _embed_batch(
+    reads: Sequence[_Read], encoder: Encoder, partition: Partition | None
+) -> tuple[Tensor, dict[int, str], int]:
+    """Embeddings [B, D] of one batch, errors by row, and how many were encoded; equal images only once."""
     result = torch.zeros(len(reads), encoder.embedding_dim, device=encoder.device)
+    errors = {row: item.error for row, item in enumerate(reads) if item.error is not None}
+    stored: dict[int, NDArray[np.float32]] = {}
     new: dict[bytes, list[int]] = {}
     for row, item in enumerate(reads):
-        if item.error is not None:
+        if row in errors:
             continue
-        stored = None if partition is None else partition.get(item.key)
-        if stored is not None:
-            result[row] = torch.from_numpy(np.array(stored)).to(encoder.device)
+        # An equal image may have been encoded since this one was read.
+        known = item.stored if item.stored is not None or partition is None else partition.get(item.key)
+        if known is not None:
+            stored[row] = known
         else:
             new.setdefault(item.key, []).append(row)
+    if stored:
+        result[list(stored)] = torch.from_numpy(np.stack(list(stored.values()))).to(encoder.device)
     if new:
-        pixels = torch.stack([_pixels(reads, rows) for rows in new.values()])
-        embeddings = _encode(encoder, pixels)
-        for embedding, rows in zip(embeddings, new.values(), strict=True):
-            result[rows] = embedding
+        pixels = [reads[rows[0]].pixels for rows in new.values()]
+        embeddings = _encode(encoder, torch.stack([each for each in pixels if each is not None]))
+        result[[row for rows in new.values() for row in rows]] = embeddings[
+            [place for place, rows in enumerate(new.values()) for _ in rows]
+        ]
         if partition is not None:
             partition.put(list(new), embeddings.cpu().numpy())
-    return result, len(new)
-
-
-def _pixels(reads: Sequence[_Read], rows: Sequence[int]) -> Tensor:
-    return next(item for item in (reads[row].pixels for row in rows) if item is not None)
+        for row in (~result.isfinite().all(1)).nonzero().flatten().tolist():
+            errors[row] = f"{reads[row].name}: the encoder overflows on it in {encoder.precision}; try fp32"
+            result[row] = 0
+    return result, errors, len(new)
 
 
 def _encode(encoder: Encoder, pixels: Tensor) -> Tensor:

@@ -273,7 +273,7 @@ def as_sources(images: Any) -> Sequence[ImageSource]:
     sources: list[ImageSource] = []
     for item in images:
         if isinstance(item, (str, Path)):
-            sources += find_images([item])
+            sources += {str(found.data): found for found in _expand(item, None)}.values()
         elif isinstance(item, ImageSource):
             sources.append(item)
         elif isinstance(item, (bytes, bytearray, memoryview, Image.Image, dict)) or is_array(item):

@@ -15,6 +15,7 @@ bits, where Pillow would clip them to white.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -209,7 +210,7 @@ def decode(loaded: Loaded, *, min_side: int | None = None, max_pixels: int = MAX
         _check_size(image.size, max_pixels)
         if min_side is not None and image is not loaded.raw:
             _reduce(image, min_side)
-        with _lock(image):
+        with _lock(image) if image is loaded.raw else contextlib.nullcontext():
             image.load()  # before _orientation: the TIFF plug-in turns the image here, and drops the tag
         return _upright(_rgb(image), _orientation(image))
     except _ReadingError as error:

@@ -101,7 +101,11 @@ class EmbeddingStore:
     def _folders(self) -> Iterator[Path]:
         if self.root.is_dir():
             yield from sorted(
-                kind for encoder in self.root.iterdir() for kind in encoder.iterdir() if kind.is_dir()
+                kind
+                for encoder in self.root.iterdir()
+                if encoder.is_dir()
+                for kind in encoder.iterdir()
+                if kind.is_dir()
             )
 
 
@@ -203,9 +207,11 @@ class Partition:
         merged = _write_shard(self.folder, rows)
         self._shards = [shard for shard in self._shards if shard not in small]
         self._adopt(merged)
-        for shard in small:
-            if shard.path != merged:
-                shard.path.unlink(missing_ok=True)
+        joined = [shard.path for shard in small if shard.path != merged]
+        del small, rows  # Windows deletes no file that is still mapped
+        for path in joined:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 @dataclass(frozen=True, eq=False)

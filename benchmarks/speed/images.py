@@ -167,7 +167,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         paths = models.find_photos(options.images, Path(scratch), options.count)
         print(f"{timing.machine()}; {len(paths)} images, ViT-B/32, {options.rounds} rounds\n")
-        print(timing.markdown_table(["images to scores", "images/s", "vlcls is times as fast"], []), flush=True)
+        print(
+            timing.markdown_table(["images to scores", "images/s", "vlcls is times as fast"], []), flush=True
+        )
         for family, save, against in (
             ("open_clip", models.save_open_clip, against_open_clip),
             ("transformers", models.save_transformers, against_transformers),

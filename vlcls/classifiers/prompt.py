@@ -76,7 +76,7 @@ class PromptClassifier(Classifier):
     def save_pretrained(self, folder: str | Path) -> Path:
         from vlcls.classifiers.saved import save_prompt_classifier
 
-        return save_prompt_classifier(self, Path(folder))
+        return save_prompt_classifier(self, Path(folder).expanduser())
 
 
 def build_classifier(

@@ -6,16 +6,33 @@ import contextlib
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from vlcls import __version__
 from vlcls.cli import cache, classify, encoders
 from vlcls.errors import VlclsError, VlclsWarning
 
+
+class _Group(typer.core.TyperGroup):
+    """Catches what Typer would turn into an exit code of its own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("interrupted; what was embedded is kept, the same command goes on from there", code=130)
+        except BrokenPipeError:  # the reader of our output has left: `vlcls ... | head`
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+
+
 app = typer.Typer(
     name="vlcls",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -72,17 +89,11 @@ def main() -> None:
         app()
     except VlclsError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; what was embedded is kept, the same command goes on from there", code=130)
-    except BrokenPipeError:  # the reader of our output has left: `vlcls ... | head`
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error} (`vlcls --debug ...` shows where)")
 
 
-def _fail(message: str, code: int = 1) -> None:
+def _fail(message: str, code: int = 1) -> NoReturn:
     if _debug:
         raise
     typer.secho("error: ", err=True, fg="red", bold=True, nl=False)

@@ -66,12 +66,14 @@ def doctor(
     from vlcls.doctor import examine
 
     colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
-    console, failed = Console(), 0
+    console, failed, warned = Console(), 0, 0
     for check in examine(spec, device, precision.value if precision else None):
         failed += check.verdict == "fail"
+        warned += check.verdict == "warn"
         line = Text.assemble(
             (f"{check.verdict:4}", colours[check.verdict]), f"  {check.name}: {check.detail}"
         )
         console.print(line, soft_wrap=True)
-    console.print(f"\n{failed} checks failed" if failed else "\nthis model is used as it was trained")
+    verdict = f"checks failed: {failed}" if failed else "this model is used as it was trained"
+    console.print(f"\n{verdict}" + (f"; warnings: {warned}" if warned else ""))
     raise typer.Exit(int(failed > 0))

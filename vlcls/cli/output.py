@@ -9,13 +9,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from vlcls.errors import VlclsError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vlcls.classifiers import Classification
+
+_TABLE_PART = 500
 
 
 class Format(str, Enum):
@@ -28,11 +33,17 @@ class Format(str, Enum):
 def opened(output: Path | None) -> Iterator[TextIO]:
     """Standard output; or a file that appears under its name only when it is whole."""
     if output is None:
-        # A file name that is not UTF-8 must not stop a run at its last image.
+        # A file name that is not UTF-8 must not stop a run at its last image; what is piped is UTF-8.
         if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="backslashreplace")
+            encoding = {} if sys.stdout.isatty() else {"encoding": "utf-8"}
+            sys.stdout.reconfigure(errors="backslashreplace", **encoding)
         yield sys.stdout
         return
+    if output.exists() and not output.is_file():  # a device or a pipe: nothing to be renamed over
+        with output.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+        return
+    output = output.resolve()  # a link goes on pointing at the result
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -60,7 +71,7 @@ def write_jsonl(results: Iterable[Classification], stream: TextIO) -> None:
 
 def write_csv(results: Iterable[Classification], stream: TextIO, columns: int) -> None:
     """One row an image: the best label and score, the error, then the runners-up up to `columns`."""
-    writer = csv.writer(stream)
+    writer = csv.writer(stream, lineterminator="\n")
     others = [f"{field}_{rank}" for rank in range(2, columns + 1) for field in ("label", "score")]
     writer.writerow(["image", "label", "score", "error", *others])
     for result in results:
@@ -72,9 +83,21 @@ def write_csv(results: Iterable[Classification], stream: TextIO, columns: int) -
 def write_table(results: Iterable[Classification], stream: TextIO) -> None:
     """For people: the best class of each image with its probability, and the runner-up.
 
-    Columns are as wide as they must be; only a terminal's own width shortens them.
+    Columns are as wide as they must be; only a terminal's own width shortens them. Long tables come in
+    parts, so that there is something to see before the end.
     """
     from rich.console import Console
+
+    terminal = stream is sys.stdout and stream.isatty()
+    console = Console(file=stream, width=None if terminal else 10_000, soft_wrap=not terminal)
+    rows = iter(results)
+    part = list(islice(rows, _TABLE_PART))
+    while part:
+        console.print(_table(part))
+        part = list(islice(rows, _TABLE_PART))
+
+
+def _table(results: Iterable[Classification]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -82,15 +105,14 @@ def write_table(results: Iterable[Classification], stream: TextIO) -> None:
     for title in ("image", "label", "score", "", "runner-up"):
         table.add_column(title, justify="right" if title == "score" else "left", overflow="fold")
     for result in results:
-        image = Text(os.path.relpath(result.image) if Path(result.image).is_absolute() else result.image)
         if result.error is not None:
-            table.add_row(image, Text("not read", "red"), "", "", Text("see below", "dim"))
+            table.add_row(Text(result.image), Text("not read", "red"), "", "", Text("see below", "dim"))
             continue
         first, *others = result.top_k
         second = Text(f"{others[0].label} {others[0].score:.0%}", "dim") if others else Text("")
-        table.add_row(image, Text(first.label, "bold green"), f"{first.score:.1%}", _bar(first.score), second)
-    terminal = stream is sys.stdout and stream.isatty()
-    Console(file=stream, width=None if terminal else 10_000, soft_wrap=not terminal).print(table)
+        label = Text(first.label, "bold green")
+        table.add_row(Text(result.image), label, f"{first.score:.1%}", _bar(first.score), second)
+    return table
 
 
 def _bar(score: float, width: int = 12) -> str:

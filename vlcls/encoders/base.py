@@ -145,11 +145,11 @@ class Encoder(ABC):
         Returns:
             Tensor[N, D] float32 on the encoder's device, rows of unit length.
         """
-        pixels = pixels.to(self.device, non_blocking=True)
-        if pixels.dtype == torch.uint8:
-            mean, std = self._channel_stats
-            pixels = (pixels.float() / 255 - mean) / std
+        pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
         with torch.inference_mode(), self.autocast():
+            if pixels.dtype == torch.uint8:
+                mean, std = self._channel_stats
+                pixels = pixels.float().div_(255).sub_(mean).div_(std)
             features = self.image_features(pixels)
         return F.normalize(features.float(), dim=-1)
 
@@ -288,4 +288,6 @@ def _batches_by_length(lengths: Tensor, tokens_per_batch: int) -> Iterator[Tenso
 def _tensor_digest(tensor: Tensor) -> bytes:
     data = tensor.detach().cpu().contiguous()
     header = f"{data.dtype}{tuple(data.shape)}".encode()
-    return hashlib.sha256(header + data.flatten().view(torch.uint8).numpy().tobytes()).digest()
+    digest = hashlib.sha256(header)
+    digest.update(data.flatten().view(torch.uint8).numpy().data)
+    return digest.digest()

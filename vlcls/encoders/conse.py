@@ -16,8 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vlcls import imagenet
 from vlcls.encoders.base import Encoder, Precision, Tokens
+from vlcls.encoders.transformers import quiet_loading
 from vlcls.errors import EncoderError
 
 #: The prompt of the ImageNet class names: what `photo`, the default template, makes of a label.
@@ -380,21 +380,7 @@ def _load_text_tower() -> tuple[Any, Any, int]:
     # What sentence-transformers loads, without the seconds its import takes; tests hold us to its `encode`.
     folder = get_model_path()
     settings = json.loads((folder / "sentence_bert_config.json").read_text())
-    with _no_progress_bar():
+    with quiet_loading():
         model = BertModel.from_pretrained(folder, local_files_only=True)
         tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
     return model, tokenizer, int(settings["max_seq_length"])
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar on standard error for a model that loads in a moment."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

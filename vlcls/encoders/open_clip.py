@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def load(rest: str, device: torch.device, precision: Precision) -> OpenClipEncod
 def _split(rest: str) -> tuple[str, str | None]:
     import open_clip
 
-    if rest.startswith(("hf-hub:", "local-dir:")):
+    if rest.startswith("local-dir:"):
+        return f"local-dir:{Path(rest.removeprefix('local-dir:')).expanduser()}", None
+    if rest.startswith("hf-hub:"):
         return rest, None
     name, _, pretrained = rest.partition("/")
     if name not in open_clip.list_models():
@@ -134,7 +137,7 @@ class OpenClipEncoder(Encoder):
         result = self._transform(image)
         if isinstance(result, Tensor):  # a transform that could not be split: already normalised
             return result
-        return torch.from_numpy(np.array(result)).permute(2, 0, 1)
+        return torch.from_numpy(np.array(result)).permute(2, 0, 1).contiguous()
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         # One token more than the context, so that a cut shows without tokenising twice.

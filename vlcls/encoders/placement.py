@@ -32,11 +32,11 @@ def process_state() -> PartialState:
 
 def choose_device(device: str | None) -> torch.device:
     """The device asked for, or the one Accelerate gives to this process."""
+    here = process_state().device  # also makes it the current one of its kind
     if device is None:
-        return process_state().device
+        return here
     try:
-        target = torch.device(device)
-        torch.empty(1, device=target)
+        target = torch.empty(1, device=device).device  # "cuda" becomes "cuda:0"
     except (RuntimeError, AssertionError) as error:
         raise EncoderError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return target
@@ -45,7 +45,7 @@ def choose_device(device: str | None) -> torch.device:
 def choose_precision(precision: Precision | None, device: torch.device) -> Precision:
     """The precision asked for; or what `accelerate launch` asks for; or what a probe finds fastest.
 
-    On an accelerator: bf16 where the hardware has it, else fp16. On a CPU bf16 only if a matrix product
+    On CUDA: bf16 where the hardware has it, else fp16. On a CPU bf16 only if a matrix product
     of the size CLIP has is at least 1.5 times as fast in it: without the instructions it is ten times
     slower.
     """

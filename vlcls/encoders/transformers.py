@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,22 +17,21 @@ from vlcls.errors import EncoderError
 
 # Trained on texts padded to the full context with the padding attended to (SigLIP, section 4 of
 # Zhai et al. 2023 in the authors' code): anything shorter is another input.
-_READS_PADDING = ("siglip", "siglip2", "siglip_text_model")
+_READS_PADDING = "siglip"
 
 
 def load(rest: str, device: torch.device, precision: Precision) -> TransformersEncoder:
     """Load `ORG/NAME` or a folder (the part after `hf:`) through the Auto classes."""
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-    from transformers.utils import logging
 
     if not rest:
         raise EncoderError(
             "hf: needs a model, for example hf:openai/clip-vit-base-patch32 or hf:path/to/folder"
         )
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a bar for reading a local file hides ours
+    rest = str(Path(rest).expanduser())
     try:
-        model, found = AutoModel.from_pretrained(rest, dtype=torch.float32, output_loading_info=True)
+        with quiet_loading() if Path(rest).is_dir() else nullcontext():
+            model, found = AutoModel.from_pretrained(rest, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(rest)
         processor = AutoImageProcessor.from_pretrained(rest)
         _check_model(rest, model, sorted(found["missing_keys"]))
@@ -43,9 +44,6 @@ def load(rest: str, device: torch.device, precision: Precision) -> TransformersE
             f"hf:{rest} could not be loaded: {reason} (without a network, use a local folder or the offline "
             "encoder, conse)"
         ) from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _check_model(rest: str, model: Any, missing: Sequence[str]) -> None:
@@ -64,6 +62,20 @@ def _check_model(rest: str, model: Any, missing: Sequence[str]) -> None:
         )
 
 
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep transformers from drawing a bar on standard error for a local file that loads in a moment."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 class TransformersEncoder(Encoder):
     """A dual encoder of transformers with the tokenizer and image processor saved beside it."""
 
@@ -74,7 +86,7 @@ class TransformersEncoder(Encoder):
         self.tokenizer, self.processor = tokenizer, processor
         self.device, self.precision = device, precision
         self.family: str = self.model.config.model_type
-        self.reads_padding = self.family in _READS_PADDING
+        self.reads_padding = self.family == _READS_PADDING
         self.activation = "sigmoid" if self.reads_padding else "softmax"
         self.logit_scale, self.logit_bias = _logit_scale(self.model), _logit_bias(self.model)
         self.context_length = _context_length(self.model, tokenizer)
