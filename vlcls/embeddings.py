@@ -61,8 +61,8 @@ class _Read:
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Images in one pass. On a CPU small batches already fill the cores, and keep memory low."""
-    return 32 if device.type == "cpu" else 256
+    """Images in one pass. On a CPU 16 fill the cores, and the first of them are read sooner than 32."""
+    return 16 if device.type == "cpu" else 256
 
 
 def embed_images(

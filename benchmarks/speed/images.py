@@ -27,6 +27,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vlcls.embeddings import default_batch_size
+
 BATCH = 32
 BARE = "bare forward pass"
 TEMPLATE = "a photo of a {}."
@@ -78,7 +80,8 @@ def vlcls_predict(classifier: Any, paths: list[Path], **options: Any) -> Probabi
 
 
 def bare_forward(forward: Callable[[Tensor], Any], batches: Sequence[Tensor]) -> None:
-    """What no program can beat with these libraries: the image tower alone, on ready float batches."""
+    """What no program can beat with these libraries: the image tower alone, on ready float batches of
+    the size that vlcls takes."""
     with torch.inference_mode():
         for pixels in batches:
             forward(pixels)
@@ -102,9 +105,9 @@ def against_open_clip(folder: Path, paths: list[Path]) -> tuple[Any, dict[str, C
     texts = [TEMPLATE.format(label) for label in models.LABELS]
     with torch.no_grad():
         weights = model.encode_text(open_clip.get_tokenizer(name)(texts), normalize=True).T
-    batches = list(DataLoader(Photos(paths, preprocess), BATCH))
+    batches = list(DataLoader(Photos(paths, preprocess), default_batch_size(torch.device("cpu"))))
     others = {
-        f"open_clip loop, {workers} workers": partial(
+        f"open_clip loop, num_workers={workers}": partial(
             open_clip_loop, model, preprocess, weights, paths, workers
         )
         for workers in (0, 1, 2)
@@ -119,12 +122,11 @@ def against_transformers(folder: Path, paths: list[Path]) -> tuple[Any, dict[str
     pipe = pipeline("zero-shot-image-classification", model=str(folder), device="cpu")
     pixels = pipe.image_processor([Image.open(path) for path in paths], return_tensors="pt")["pixel_values"]
     others = {
-        f"transformers pipeline, batch size {size}": partial(transformers_pipeline, pipe, paths, size)
+        f"transformers pipeline, batch_size={size}": partial(transformers_pipeline, pipe, paths, size)
         for size in (1, 8, 32)
     }
-    forward = partial(
-        bare_forward, lambda part: pipe.model.get_image_features(pixel_values=part), pixels.split(BATCH)
-    )
+    batches = pixels.split(default_batch_size(torch.device("cpu")))
+    forward = partial(bare_forward, lambda part: pipe.model.get_image_features(pixel_values=part), batches)
     return build(f"hf:{folder}"), {**others, BARE: forward}
 
 

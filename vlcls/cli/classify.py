@@ -125,7 +125,7 @@ def classify(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            min=1, show_default="32 on a CPU, 256 else", help="Images a pass.", rich_help_panel=_SPEED
+            min=1, show_default="16 on a CPU, 256 else", help="Images a pass.", rich_help_panel=_SPEED
         ),
     ] = None,
     workers: Annotated[

@@ -27,8 +27,8 @@ from vlcls.errors import EncoderError, VlclsWarning
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-#: Tokens (padding included) in one pass of the text tower. Measured in benchmarks/speed/text.py: smaller
-#: batches waste kernel launches, larger ones fall out of the processor's cache.
+#: Tokens (padding included) in one pass of the text tower: enough to fill a device, few enough for memory.
+#: `benchmarks/speed/text.py --sweep` times other values.
 TOKENS_PER_BATCH = 8192
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
