@@ -61,7 +61,7 @@ class _Read:
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Images in one pass. On a CPU 16 fill the cores, and the first of them are read sooner than 32."""
+    """Images in one pass. On a CPU the first 16 are read, and so encoded, sooner than 32."""
     return 16 if device.type == "cpu" else 256
 
 
