@@ -27,9 +27,13 @@ ALLOWED = {
     "labels": {"errors"},
     "store": {"errors"},
     "encoders": {"errors", "imagenet", *IMAGES},
-    "prompts": {"errors", "imagenet", "labels"},
+    "data": set(),
+    "descriptors": {"errors", "labels", "store", "data"},
+    "prompts": {"errors", "imagenet", "labels", "data", "descriptors"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
-    "classifiers": {"errors", "labels", "store", "encoders", "prompts", "embeddings", *IMAGES},
+    "classifiers": {
+        *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)
+    },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 

@@ -33,6 +33,14 @@ class TemplateError(VlclsError, ValueError):
     """A prompt template is unusable."""
 
 
+class DescriptorError(VlclsError, ValueError):
+    """A descriptor set, or the file it is in, is unusable; names the class and the line."""
+
+
+class LanguageModelError(VlclsError):
+    """A language model could not be asked, or some classes are still without an answer."""
+
+
 class EmbeddingError(VlclsError, ValueError):
     """Embeddings given by the user have a wrong shape, NaN, or rows of length zero."""
 

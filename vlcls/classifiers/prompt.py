@@ -12,12 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vlcls.classifiers.aggregates import Aggregate, SegmentedMaximum, check_aggregate, class_means
 from vlcls.classifiers.base import Classifier, EncoderInfo, open_store, unit_rows
-from vlcls.errors import EmbeddingError
+from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting
+from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import Labels, as_labels
-from vlcls.prompts import DEFAULT_TEMPLATES, Prompt, PromptSet, prompts_from_templates
+from vlcls.prompts import Prompt, PromptSet, class_prompts
 
 if TYPE_CHECKING:
+    from vlcls.descriptors import DescriptorSet
     from vlcls.encoders import Encoder
 
 #: A user who gives no encoder gets a good one of moderate size.
@@ -25,15 +28,16 @@ DEFAULT_ENCODER = "open_clip:ViT-B-32/laion2b_s34b_b79k"
 
 
 class PromptClassifier(Classifier):
-    """Compares an image with the mean of each class's prompt embeddings.
+    """Compares an image with the prompts of each class.
 
-    Follows CLIP (Radford et al. 2021, section 3.1.4): unit text embeddings, weighted mean over the prompts
-    of a class, unit length again. Keeps the embedding of every single prompt, so that other ways to weigh
-    them need no encoder.
+    Keeps the embedding of every single prompt, so that explanations, edits and other ways to weigh prompts
+    need no encoder.
 
     Attributes:
         prompts: M prompts of C classes.
         text_embeddings: Tensor[M, D] float32, unit rows, one a prompt.
+        aggregate: How the prompts of a class become its similarity; see `vlcls.classifiers.aggregates`.
+        weighting: How prompts are weighted for each image; None if all images see the same weights.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class PromptClassifier(Classifier):
         prompts: PromptSet,
         text_embeddings: Tensor,
         *,
+        aggregate: Aggregate | str = "mean-embedding",
+        weighting: Weighting | None = None,
         encoder_info: EncoderInfo | None = None,
         logit_scale: float = 100.0,
         logit_bias: float = 0.0,
@@ -50,28 +56,101 @@ class PromptClassifier(Classifier):
             raise EmbeddingError(f"{len(text_embeddings)} text embeddings for {len(prompts)} prompts")
         self.prompts, self.labels = prompts, prompts.labels
         self.text_embeddings = text_embeddings
+        self.aggregate, self.weighting = check_aggregate(aggregate), weighting
+        if weighting is not None and self.aggregate != "mean-similarity":
+            raise VlclsError(f"{weighting.name} is a weighted mean of similarities, not a {aggregate}")
         self.encoder_info = encoder_info
         self.logit_scale, self.logit_bias, self.activation = logit_scale, logit_bias, activation
 
     @cached_property
+    def class_means(self) -> Tensor:
+        """Tensor[C, D] float32: weighted mean of each class's unit prompt embeddings, not normalised."""
+        return class_means(
+            self.text_embeddings, self.prompts.class_indices, self.prompts.weights, len(self.labels)
+        )
+
+    @cached_property
     def zero_shot_weights(self) -> Tensor:
-        """Tensor[C, D] float32, unit rows: one for each class."""
-        device = self.text_embeddings.device
-        classes = torch.tensor(self.prompts.class_indices, device=device)
-        shares = torch.tensor([prompt.weight for prompt in self.prompts], device=device)
-        sums = torch.zeros(len(self.labels), self.text_embeddings.shape[1], device=device)
-        # The mean's divisor cancels in the normalisation.
-        sums.index_add_(0, classes, self.text_embeddings * shares[:, None])
-        return F.normalize(sums, dim=1)
+        """Tensor[C, D] float32, unit rows: one for each class (Radford et al. 2021, section 3.1.4)."""
+        return F.normalize(self.class_means, dim=1)
 
     def similarities(self, image_embeddings: Tensor) -> Tensor:
-        weights = self.zero_shot_weights
-        if image_embeddings.shape[1] != weights.shape[1]:
+        width = self.text_embeddings.shape[1]
+        if image_embeddings.shape[1] != width:
             raise EmbeddingError(
                 f"image embeddings are {image_embeddings.shape[1]} wide, the classifier's text embeddings "
-                f"{weights.shape[1]}: they come from different encoders"
+                f"{width}: they come from different encoders"
             )
-        return image_embeddings @ weights.to(image_embeddings.device).T
+        if self.weighting is not None:
+            return self._weigher(image_embeddings)
+        if self.aggregate == "max":
+            return self._maximum(image_embeddings)
+        # The mean of cosines is the cosine's numerator with the mean: one product serves all prompts.
+        vectors = self.zero_shot_weights if self.aggregate == "mean-embedding" else self.class_means
+        return image_embeddings @ vectors.to(image_embeddings.device).T
+
+    @cached_property
+    def _maximum(self) -> SegmentedMaximum:
+        return SegmentedMaximum(self.text_embeddings, self.prompts.class_indices, self.prompts.weights)
+
+    @cached_property
+    def _weigher(self) -> TemplateWeights | ClassWeights:
+        assert self.weighting is not None
+        if self.weighting.name == "autoclip-within-class":
+            return ClassWeights(self.prompts, self.text_embeddings, self.weighting)
+        return TemplateWeights(self.prompts, self.text_embeddings, self.weighting, self.logit_scale)
+
+    def prompt_weights(self, image_embeddings: Tensor | np.ndarray) -> Tensor:
+        """Which prompts each image asked for.
+
+        Args:
+            image_embeddings: [N, D] (normalised here).
+
+        Returns:
+            Tensor[N, K], one weight for each of the K templates that the classes share; for
+            "autoclip-within-class" Tensor[N, M], one for each prompt. The weights of an image (and, within
+            classes, of a class) sum to 1.
+
+        Raises:
+            VlclsError: The classifier weighs all images alike.
+        """
+        if self.weighting is None:
+            raise VlclsError("this classifier weighs prompts alike for all images: give it a weighting")
+        return self._weigher.weights(unit_rows(image_embeddings, "image embeddings"))
+
+    def with_prompts(
+        self,
+        prompts: PromptSet,
+        *,
+        cache: bool | str | Path = True,
+        progress: Callable[[int], None] | None = None,
+    ) -> PromptClassifier:
+        """This classifier with other prompts. Only texts that it does not hold yet are encoded.
+
+        Raises:
+            EncoderError: There are new texts, and the classifier was built from embeddings alone.
+        """
+        from vlcls.embeddings import embed_texts
+
+        rows = {text: row for row, text in enumerate(self.prompts.texts)}
+        new = list(dict.fromkeys(text for text in prompts.texts if text not in rows))
+        known = self.text_embeddings
+        if new:
+            embedded = embed_texts(new, self.encoder, store=open_store(cache), progress=progress)
+            rows.update({text: len(known) + place for place, text in enumerate(new)})
+            known = torch.cat([known, embedded.to(known.device)])
+        result = PromptClassifier(
+            prompts,
+            known[[rows[text] for text in prompts.texts]],
+            aggregate=self.aggregate,
+            weighting=self.weighting,
+            encoder_info=self.encoder_info,
+            logit_scale=self.logit_scale,
+            logit_bias=self.logit_bias,
+            activation=self.activation,
+        )
+        result._encoder = self._encoder
+        return result
 
     def save_pretrained(self, folder: str | Path) -> Path:
         from vlcls.classifiers.saved import save_prompt_classifier
@@ -80,10 +159,14 @@ class PromptClassifier(Classifier):
 
 
 def build_classifier(
-    labels: Labels | Mapping[str, str] | Iterable[str],
+    labels: Labels | Mapping[str, str] | Iterable[str] | None = None,
     encoder: str | Encoder = DEFAULT_ENCODER,
-    templates: str | Path | Sequence[str] = DEFAULT_TEMPLATES,
+    templates: str | Path | Sequence[str] | None = None,
     *,
+    descriptors: DescriptorSet | str | Path | None = None,
+    phrasing: str | None = None,
+    aggregate: Aggregate | None = None,
+    weighting: Weighting | str | None = None,
     clean_names: bool = True,
     articles: bool = True,
     device: str | None = None,
@@ -94,10 +177,16 @@ def build_classifier(
     """Turn class names into an image classifier.
 
     Args:
-        labels: Class names in order, or a mapping of distinct ids to names.
+        labels: Class names in order, or a mapping of distinct ids to names. May be left out with
+            `descriptors`, which bring theirs.
         encoder: A spec for `load_encoder`, or an encoder that is loaded already.
         templates: A built-in set ("name", "photo", "simple", "openai-imagenet", ...), a file, one template,
-            or a list, with `{}` where the class name goes.
+            or a list, with `{}` where the class name goes. "photo" if there are no descriptors.
+        descriptors: What the classes look like: a `DescriptorSet`, a file, or a built-in set ("pacs", ...).
+        phrasing: How a descriptor follows the class name; see `vlcls.prompts.prompts_from_descriptors`.
+        aggregate: How the prompts of a class make its score; see `vlcls.classifiers.aggregates`. By default
+            as the papers do: "mean-similarity" for descriptors or with a weighting, else "mean-embedding".
+        weighting: How prompts are weighted for each image: "autoclip", ... or a `Weighting`.
         clean_names: Underscores to spaces, white space tidied, Unicode composed.
         articles: "an" instead of "a" before names that need it.
         device, precision: For an encoder given as a spec; see `load_encoder`.
@@ -105,29 +194,46 @@ def build_classifier(
         progress: Called with the number of texts just embedded.
 
     Raises:
-        LabelError, TemplateError, EncoderError: Named in the message.
+        LabelError, TemplateError, DescriptorError, EncoderError: Named in the message.
     """
-    prompts = prompts_from_templates(as_labels(labels, clean=clean_names), templates, articles=articles)
+    prompts = class_prompts(
+        labels, templates, descriptors, phrasing=phrasing, articles=articles, clean_names=clean_names
+    )
     if isinstance(encoder, str):
         from vlcls.encoders import load_encoder
 
         encoder = load_encoder(encoder, device, precision)
-    return classifier_from_prompts(prompts, encoder, cache=cache, progress=progress)
+    return classifier_from_prompts(
+        prompts, encoder, aggregate=aggregate, weighting=weighting, cache=cache, progress=progress
+    )
+
+
+def usual_aggregate(prompts: PromptSet, weighting: Weighting | None = None) -> Aggregate:
+    """The papers' way: mean of cosines for descriptors, random words and AutoCLIP, else mean embedding."""
+    described = any(prompt.kind in ("descriptor", "random") for prompt in prompts)
+    return "mean-similarity" if described or weighting is not None else "mean-embedding"
 
 
 def classifier_from_prompts(
     prompts: PromptSet,
     encoder: Encoder,
     *,
+    aggregate: Aggregate | str | None = None,
+    weighting: Weighting | str | None = None,
     cache: bool | str | Path = True,
     progress: Callable[[int], None] | None = None,
 ) -> PromptClassifier:
-    """A classifier of any prompt set: its texts are embedded, each distinct text once."""
+    """A classifier of any prompt set: its texts are embedded, each distinct text once. Arguments as for
+    `build_classifier`."""
     from vlcls.embeddings import embed_texts
 
+    if isinstance(weighting, str):
+        weighting = Weighting(weighting)  # type: ignore[arg-type]  # it checks its name
     classifier = PromptClassifier(
         prompts,
         embed_texts(prompts.texts, encoder, store=open_store(cache), progress=progress),
+        aggregate=aggregate or usual_aggregate(prompts, weighting),
+        weighting=weighting,
         encoder_info=EncoderInfo(encoder.spec, encoder.fingerprint),
         logit_scale=encoder.logit_scale,
         logit_bias=encoder.logit_bias,

@@ -34,6 +34,8 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
         "type": "prompts",
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "encoder": None if info is None else vars(info),
+        "aggregate": classifier.aggregate,
+        "weighting": None if classifier.weighting is None else vars(classifier.weighting),
         "logit_scale": classifier.logit_scale,
         "logit_bias": classifier.logit_bias,
         "activation": classifier.activation,
@@ -105,6 +107,7 @@ def _read(path: Path) -> PromptClassifier:
     from safetensors.torch import load as load_tensors
 
     from vlcls.classifiers.prompt import PromptClassifier
+    from vlcls.classifiers.weighting import Weighting
 
     config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     if config["format"] != _FORMAT:
@@ -118,6 +121,8 @@ def _read(path: Path) -> PromptClassifier:
     return PromptClassifier(
         PromptSet.from_json(labels, config["prompts"]),
         embeddings,
+        aggregate=config["aggregate"],
+        weighting=None if config["weighting"] is None else Weighting(**config["weighting"]),
         encoder_info=None if info is None else EncoderInfo(**info),
         logit_scale=config["logit_scale"],
         logit_bias=config["logit_bias"],

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from vlcls.cli.options import (
+    CLASSES,
+    OUTPUT,
+    OWN,
+    SPEED,
+    AggregateOption,
+    Articles,
+    Cache,
+    CleanNames,
+    Descriptors,
+    Device,
+    EncoderSpec,
+    LabelsFile,
+    LabelsText,
+    PhrasingOption,
+    PrecisionOption,
+    Templates,
+    WeightingOption,
+    built,
+    found_labels,
+    found_sources,
+    saved,
+)
 from vlcls.cli.output import Format, opened, write_csv, write_jsonl, write_table
-from vlcls.cli.progress import bar, is_main_process, status
-from vlcls.errors import ImageError
+from vlcls.cli.progress import bar, is_main_process
 
 if TYPE_CHECKING:
     from vlcls.classifiers import Classification, PromptClassifier
@@ -21,68 +42,6 @@ if TYPE_CHECKING:
 
 #: Exit code of a run that finished although some images could not be read.
 SOME_IMAGES_FAILED = 3
-
-
-class Precision(str, Enum):
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-_CLASSES, _MODEL, _OUTPUT, _SPEED, _OWN = (
-    "Classes",
-    "Model",
-    "Output",
-    "Speed and memory",
-    "Your own embeddings",
-)
-
-LabelsText = Annotated[
-    str | None,
-    typer.Option("--labels", "-l", help='Class names: "cat,dog,red panda".', rich_help_panel=_CLASSES),
-]
-LabelsFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="Class names from a file: one a line (or id, tab, name), or JSON.", rich_help_panel=_CLASSES
-    ),
-]
-Templates = Annotated[
-    str | None,
-    typer.Option(
-        "--templates", "-t", rich_help_panel=_CLASSES, show_default="photo",
-        help='Prompt templates: a set from `vlcls templates`, a file, or one: "a sketch of a {}."',
-    ),
-]  # fmt: skip
-Articles = Annotated[
-    bool, typer.Option(help='Write "an" before names that need it.', rich_help_panel=_CLASSES)
-]
-CleanNames = Annotated[
-    bool, typer.Option(help="Tidy names: underscores to spaces.", rich_help_panel=_CLASSES)
-]
-EncoderSpec = Annotated[
-    str | None,
-    typer.Option(
-        "--encoder", "-e", envvar="VLCLS_ENCODER", rich_help_panel=_MODEL,
-        show_default="open_clip:ViT-B-32/laion2b_s34b_b79k", help="The model; `vlcls encoders` lists them.",
-    ),
-]  # fmt: skip
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="best", rich_help_panel=_MODEL)
-]
-PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option(
-        "--precision",
-        show_default="fastest found by a probe",
-        rich_help_panel=_MODEL,
-        help="Autocast type of the encoder.",
-    ),
-]
-Cache = Annotated[
-    bool,
-    typer.Option(help="Keep embeddings on disk, so that nothing is encoded twice.", rich_help_panel=_SPEED),
-]
 
 
 def classify(
@@ -97,6 +56,10 @@ def classify(
     labels: LabelsText = None,
     labels_file: LabelsFile = None,
     templates: Templates = None,
+    descriptors: Descriptors = None,
+    phrasing: PhrasingOption = None,
+    aggregate: AggregateOption = None,
+    weighting: WeightingOption = None,
     articles: Articles = True,
     clean_names: CleanNames = True,
     classifier: Annotated[
@@ -104,53 +67,53 @@ def classify(
         typer.Option(
             metavar="DIR",
             help="A classifier saved by `vlcls build`, in place of labels.",
-            rich_help_panel=_CLASSES,
+            rich_help_panel=CLASSES,
         ),
     ] = None,
     encoder: EncoderSpec = None,
     device: Device = None,
     precision: PrecisionOption = None,
     top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=1, help="Classes to report an image.", rich_help_panel=_OUTPUT)
+        int, typer.Option("--top-k", "-k", min=1, help="Classes to report an image.", rich_help_panel=OUTPUT)
     ] = 5,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=_OUTPUT)
+        Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=OUTPUT)
     ] = Format.table,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=_OUTPUT
+            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
-            min=1, show_default="16 on a CPU, 256 else", help="Images a pass.", rich_help_panel=_SPEED
+            min=1, show_default="16 on a CPU, 256 else", help="Images a pass.", rich_help_panel=SPEED
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, show_default="one a processor, 8 at most", help="Reading threads.", rich_help_panel=_SPEED
+            min=1, show_default="one a processor, 8 at most", help="Reading threads.", rich_help_panel=SPEED
         ),
     ] = None,
     cache: Cache = True,
     reduced_decode: Annotated[
-        bool, typer.Option(help="Decode large JPEGs at reduced size.", rich_help_panel=_SPEED)
+        bool, typer.Option(help="Decode large JPEGs at reduced size.", rich_help_panel=SPEED)
     ] = True,
     embeddings: Annotated[
         Path | None,
         typer.Option(
             help="Image embeddings [N, D]: .npy, .npz, .parquet, or a clip-retrieval folder.",
-            rich_help_panel=_OWN,
+            rich_help_panel=OWN,
         ),
     ] = None,
     text_embeddings: Annotated[
         Path | None,
-        typer.Option(help="Text embeddings, one row a label, in the same formats.", rich_help_panel=_OWN),
+        typer.Option(help="Text embeddings, one row a label, in the same formats.", rich_help_panel=OWN),
     ] = None,
     logit_scale: Annotated[
-        float, typer.Option(help="Factor from cosine to logit.", rich_help_panel=_OWN)
+        float, typer.Option(help="Factor from cosine to logit.", rich_help_panel=OWN)
     ] = 100.0,
 ) -> None:
     """Classify images by names you type.
@@ -170,22 +133,24 @@ def classify(
     if embeddings is not None or text_embeddings is not None:
         if images or classifier:
             raise typer.BadParameter("--embeddings stands in place of images and of a saved classifier")
-        known = _labels(labels, labels_file, clean_names)
+        known = found_labels(labels, labels_file, clean_names)
         results = _from_embeddings(embeddings, text_embeddings, known, logit_scale, top_k)
         _write(results, format, output, min(top_k, len(known)))
         return
     if not images:
         raise typer.BadParameter("give images: files, folders, globs, or - for standard input")
-    sources = _sources(images)
+    sources = found_sources(images)
     if classifier is not None:
-        if labels or labels_file or templates:
-            raise typer.BadParameter("--classifier brings its own labels and templates: leave the others out")
+        if labels or labels_file or templates or descriptors or phrasing or aggregate or weighting:
+            raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
         typed = context.get_parameter_source("encoder")
         named = encoder if typed is not None and typed.name == "COMMANDLINE" else None
-        ready = _saved(classifier, named, device, precision)
+        ready = saved(classifier, named, device, precision)
     else:
-        known = _labels(labels, labels_file, clean_names)
-        ready = _built(known, templates, articles, encoder, device, precision, cache)
+        ready = built(
+            labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
+            encoder, device, precision, cache, weighting,
+        )  # fmt: skip
     _predict(
         ready, sources, format, output, top_k,
         cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
@@ -197,6 +162,10 @@ def build(
     labels: LabelsText = None,
     labels_file: LabelsFile = None,
     templates: Templates = None,
+    descriptors: Descriptors = None,
+    phrasing: PhrasingOption = None,
+    aggregate: AggregateOption = None,
+    weighting: WeightingOption = None,
     articles: Articles = True,
     clean_names: CleanNames = True,
     encoder: EncoderSpec = None,
@@ -211,21 +180,22 @@ def build(
       vlcls build --labels "cat,dog" --templates simple -o pets/
       vlcls classify photos/ --classifier pets/
     """
-    known = _labels(labels, labels_file, clean_names)
-    ready = _built(known, templates, articles, encoder, device, precision, cache)
+    ready = built(
+        labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
+        encoder, device, precision, cache, weighting,
+    )  # fmt: skip
     if is_main_process():
         ready.save_pretrained(output)
-        typer.echo(f"{output}: {len(known)} classes, {len(ready.prompts)} prompts", err=True)
+        typer.echo(f"{output}: {len(ready.labels)} classes, {len(ready.prompts)} prompts", err=True)
 
 
 def demo() -> None:
     """Classify some real photographs that come with scikit-image, offline."""
     from vlcls.demo import DEMO_LABELS, demo_photos
-    from vlcls.labels import as_labels
 
     photos = demo_photos()
     typer.echo(f"Labels, as you could type them: {', '.join(DEMO_LABELS)}\n")
-    ready = _built(as_labels(DEMO_LABELS), None, True, "conse", None, None, True)
+    ready = built(",".join(DEMO_LABELS), encoder="conse")
     _predict(ready, photos, Format.table, None, 2)
     typer.echo(
         "\nNobody trained a classifier on these labels: it was made from the names alone.\n\nNext, try:\n"
@@ -233,63 +203,6 @@ def demo() -> None:
         '  vlcls classify YOUR_PHOTOS/ --labels "cat,dog,something else"    # a real CLIP, downloaded once\n'
         "  vlcls encoders                                                   # what else there is"
     )
-
-
-def _labels(text: str | None, file: Path | None, clean: bool) -> Labels:
-    from vlcls.labels import parse_labels, read_labels
-
-    if (text is None) == (file is None):
-        raise typer.BadParameter('give class names: --labels "cat,dog" or --labels-file FILE (not both)')
-    return parse_labels(text, clean=clean) if text is not None else read_labels(Path(str(file)), clean=clean)
-
-
-def _sources(images: Sequence[str]) -> list[ImageSource]:
-    """The images to classify. In a launch the main process finds them for all: it has standard input."""
-    from vlcls.image_sources import find_images
-
-    found: list[Any] = [None]
-    if is_main_process():
-        try:
-            found = [find_images(images)]
-        except ImageError as error:
-            found = [error]
-    if "RANK" in os.environ:
-        from accelerate.utils import broadcast_object_list
-
-        from vlcls.encoders.placement import process_state
-
-        if process_state().num_processes > 1:
-            broadcast_object_list(found)
-    if isinstance(found[0], ImageError):
-        raise found[0]
-    sources: list[ImageSource] = found[0]
-    return sources
-
-
-def _built(
-    labels: Labels, templates: str | None, articles: bool, encoder: str | None,
-    device: str | None, precision: Precision | None, cache: bool,
-) -> PromptClassifier:  # fmt: skip
-    with status("loading torch"):
-        from vlcls.classifiers.prompt import DEFAULT_ENCODER, classifier_from_prompts
-        from vlcls.encoders import load_encoder
-        from vlcls.prompts import DEFAULT_TEMPLATES, prompts_from_templates
-
-    prompts = prompts_from_templates(labels, templates or DEFAULT_TEMPLATES, articles=articles)
-    spec = encoder or DEFAULT_ENCODER
-    with status(f"loading {spec}"):
-        loaded = load_encoder(spec, device, precision.value if precision else None)
-    with bar("embedding texts", len(set(prompts.texts))) as progress:
-        return classifier_from_prompts(prompts, loaded, cache=cache, progress=progress)
-
-
-def _saved(
-    folder: Path, encoder: str | None, device: str | None, precision: Precision | None
-) -> PromptClassifier:
-    with status(f"loading {folder}"):
-        from vlcls.classifiers import load
-
-        return load(str(folder), encoder, device=device, precision=precision.value if precision else None)
 
 
 def _from_embeddings(

@@ -1,20 +1,19 @@
-"""Prompts: the texts that stand for each class, and where each of them came from."""
+"""Prompts made of templates, with the right article before every class name."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vlcls import imagenet
+from vlcls.data import prompts_folder
 from vlcls.errors import TemplateError
 from vlcls.labels import Labels
-
-Kind = Literal["name", "template", "descriptor", "sentence", "random", "embedding"]
+from vlcls.prompts.base import Prompt, PromptSet
 
 DEFAULT_TEMPLATES = "photo"
 
@@ -26,79 +25,6 @@ _SURELY_A = re.compile(
 _SURELY_AN = re.compile(r"(?:(?i:[ai])[b-df-hj-np-tv-z]|(?i:e)[b-df-hj-tvx-z]|(?i:o)[b-df-hj-mp-tv-z])[a-z]")
 
 _ARTICLE = re.compile(r"\b([Aa])n?(\s+)\{\}")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One piece of evidence for one class.
-
-    Attributes:
-        text: What the text tower reads; empty for embeddings that a user brought without texts.
-        class_index: Which class. Never a name: names repeat.
-        kind: What the text is.
-        source: Where it came from: the template as written, a file, a model, "hand".
-        template: Index of the template in its set. Prompts of different classes with the same index belong
-            together (AutoCLIP weights them as one).
-        weight: Factor of its share in the class.
-    """
-
-    text: str
-    class_index: int
-    kind: Kind
-    source: str = ""
-    template: int | None = None
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class PromptSet:
-    """The prompts of all classes: what text-based methods make and text-based classifiers take."""
-
-    labels: Labels
-    prompts: tuple[Prompt, ...]
-
-    def __post_init__(self) -> None:
-        counts = [0] * len(self.labels)
-        for prompt in self.prompts:
-            if not 0 <= prompt.class_index < len(counts):
-                raise TemplateError(
-                    f"prompt {prompt.text!r} is for class {prompt.class_index} of {len(counts)}"
-                )
-            counts[prompt.class_index] += 1
-        if 0 in counts:
-            raise TemplateError(f"class {self.labels.reported[counts.index(0)]!r} has no prompt")
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def __iter__(self) -> Iterator[Prompt]:
-        return iter(self.prompts)
-
-    @cached_property
-    def texts(self) -> list[str]:
-        return [prompt.text for prompt in self.prompts]
-
-    @cached_property
-    def class_indices(self) -> list[int]:
-        return [prompt.class_index for prompt in self.prompts]
-
-    def of_class(self, index: int) -> list[Prompt]:
-        return [prompt for prompt in self.prompts if prompt.class_index == index]
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Plain data, fields at their defaults left out; `from_json` reads it back."""
-        return [
-            {
-                key: value
-                for key, value in vars(prompt).items()
-                if value != Prompt.__dataclass_fields__[key].default
-            }
-            for prompt in self.prompts
-        ]
-
-    @classmethod
-    def from_json(cls, labels: Labels, rows: Iterable[dict[str, Any]]) -> PromptSet:
-        return cls(labels, tuple(Prompt(**row) for row in rows))
 
 
 def prompts_from_templates(
@@ -170,13 +96,6 @@ def template_names() -> list[str]:
     return sorted(
         [*imagenet.TEMPLATE_SETS, *(path.stem for path in (prompts_folder() / "templates").glob("*.txt"))]
     )
-
-
-def prompts_folder() -> Path:
-    """The data folder `prompts/`: inside the installed package, or at the top of a checkout."""
-    package = Path(__file__).parent
-    installed = package / "_prompts"
-    return installed if installed.is_dir() else package.parent / "prompts"
 
 
 def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:

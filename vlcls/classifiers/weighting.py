@@ -1,0 +1,283 @@
+"""Weights of prompt templates, per image and without labels: AutoCLIP and its softmax baseline.
+
+AutoCLIP (Metzen et al., "AutoCLIP: Auto-tuning Zero-Shot Classifiers for Vision-Language Models", TMLR
+2024) takes one gradient step on log sum_c exp(score_c) over the template weights w = softmax(rho), from
+uniform weights, with the step size that brings the entropy of w to `beta` log2 K. The gradient needs no
+autograd: with p the softmax of the uniform scores and S [C, K] the cosines, it is (g_k - mean g) / K for
+g_k = sum_c p_c S_ck. As the entropy sets the step size, only the direction counts:
+
+    w = softmax(tau g),  tau >= 0 such that H(w) = beta log2 K bits,  score_c = sum_k w_k S_ck
+
+An image's weights come from that image alone, whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from vlcls.classifiers.aggregates import class_means
+from vlcls.errors import TemplateError, VlclsError
+from vlcls.prompts import PromptSet
+
+WeightingName = Literal["autoclip", "softmax", "autoclip-within-class"]
+WEIGHTINGS: tuple[WeightingName, ...] = get_args(WeightingName)
+
+#: Cosines of single templates in memory at once (float32: 32 MiB).
+_ENTRIES_AT_ONCE = 2**23
+#: From a bracket of one octave to the resolution of float64.
+_HALVINGS = 52
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How prompts are weighted for each image.
+
+    Attributes:
+        name: "autoclip"; "softmax": the paper's baseline, g_k = mean_c S_ck; "autoclip-within-class": for
+            classes with lists of their own, where the paper is silent: each class has its own weights, from
+            the same step with the same entropy target (the gradient within a class points along its
+            cosines, so w = softmax(tau_c S_c) with H(w) = beta log2 K_c). If all classes have equal
+            cosines, it is AutoCLIP.
+        beta: Target entropy as a share of the greatest possible, 0 to 1. At 1 all weights are equal, at 0 one
+            template has all of it.
+        scaled: Use the logit scale inside the logsumexp. The paper's code does not: its p is almost uniform.
+            With it, the likeliest classes decide the weights.
+    """
+
+    name: WeightingName = "autoclip"
+    beta: float = 0.85
+    scaled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in WEIGHTINGS:
+            raise VlclsError(f"no weighting {self.name!r}: choose one of {', '.join(WEIGHTINGS)}")
+        if not 0 <= self.beta <= 1:
+            raise VlclsError(f"beta is a share of the greatest entropy, 0 to 1, not {self.beta}")
+        if self.scaled and self.name != "autoclip":
+            raise VlclsError(f"the logit scale has no part in {self.name!r}")
+
+
+def entropy_weights(scores: Tensor, beta: float) -> Tensor:
+    """softmax(tau scores) over the last axis, tau >= 0 such that its entropy is `beta` times the greatest.
+
+    The entropy falls as tau grows (its slope is -tau Var / ln 2), so that bisection finds the one solution.
+    Where m scores tie for the greatest, it cannot fall below log2 m: then the tied share all weight alike.
+
+    Args:
+        scores: Tensor[..., K].
+
+    Returns:
+        Tensor[..., K] float64, rows that sum to 1.
+    """
+    count = scores.shape[-1]
+    target = beta * math.log2(count)
+    below = scores.double() - scores.double().amax(-1, keepdim=True)
+    # The spread sets the scale of tau: any bracket in absolute numbers would miss small spreads.
+    below = below / (-below.amin(-1, keepdim=True)).clamp(min=torch.finfo(torch.float64).tiny)
+    tied = (below == 0).double()
+    low = torch.zeros_like(below[..., :1])
+    high = torch.ones_like(low)
+    for _ in range(60):
+        short = _entropy(high * below) > target
+        if not short.any():
+            break
+        low, high = torch.where(short, high, low), torch.where(short, 2 * high, high)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        above = _entropy(middle * below) > target
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    unreachable = tied.sum(-1, keepdim=True).log2() >= target - 1e-12
+    if beta == 1:
+        return torch.full_like(below, 1 / count)
+    return torch.where(unreachable, tied / tied.sum(-1, keepdim=True), ((low + high) / 2 * below).softmax(-1))
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    """Entropy in bits of a softmax over the last axis, which is kept. The greatest logit must be 0."""
+    weights = logits.exp()
+    total = weights.sum(-1, keepdim=True)
+    return (total.log() - (weights * logits).sum(-1, keepdim=True) / total) / math.log(2)
+
+
+class TemplateWeights:
+    """Template weights for each image, and the scores they give.
+
+    Several prompts of one template and class (templates x descriptors) count by their mean: weights are over
+    templates.
+
+    Args:
+        prompts: Every class has the same templates (else `TemplateError`).
+        embeddings: Tensor[M, D], unit rows, one a prompt.
+        logit_scale: Used if `weighting.scaled`.
+    """
+
+    def __init__(
+        self, prompts: PromptSet, embeddings: Tensor, weighting: Weighting, logit_scale: float
+    ) -> None:
+        self.weighting = weighting
+        self.scale = logit_scale if weighting.scaled else 1.0
+        self.templates = shared_templates(prompts)
+        place: dict[int | None, int] = {template: row for row, template in enumerate(self.templates)}
+        classes = len(prompts.labels)
+        # A prompt that weighs nothing adds nothing, wherever it is put.
+        cells = [
+            place[prompt.template] * classes + prompt.class_index if prompt.weight else 0
+            for prompt in prompts
+        ]
+        means = class_means(embeddings, cells, prompts.weights, len(self.templates) * classes)
+        self.texts = means.view(len(self.templates), classes, -1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Weighted similarities of unit image embeddings: Tensor[N, D] to Tensor[N, C]."""
+        return self._chunked(images, lambda cosines: self._weighted(cosines)[0])
+
+    def weights(self, images: Tensor) -> Tensor:
+        """Template weights: Tensor[N, D] to Tensor[N, K], rows that sum to 1."""
+        return self._chunked(images, lambda cosines: self._weighted(cosines)[1])
+
+    def _chunked(self, images: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
+        texts = self.texts.to(images.device)
+        size = max(1, _ENTRIES_AT_ONCE // (texts.shape[0] * texts.shape[1]))
+        flat = texts.flatten(0, 1).T
+        parts = [step((part @ flat).unflatten(1, texts.shape[:2])) for part in images.split(size)]
+        return torch.cat(parts)
+
+    def _weighted(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines Tensor[B, K, C] to scores [B, C] and weights [B, K]."""
+        if self.weighting.name == "softmax":
+            direction = cosines.mean(-1)
+        else:
+            likely = (self.scale * cosines.mean(1)).softmax(-1)
+            direction = torch.bmm(cosines, likely[:, :, None])[:, :, 0]
+        weights = entropy_weights(direction, self.weighting.beta).to(cosines.dtype)
+        return torch.bmm(weights[:, None], cosines)[:, 0], weights
+
+
+class ClassWeights:
+    """Weights of the prompts within each class, for lists of any length ("autoclip-within-class").
+
+    As in `SegmentedMaximum`, classes with equally many prompts are taken together.
+    """
+
+    def __init__(self, prompts: PromptSet, embeddings: Tensor, weighting: Weighting) -> None:
+        self.weighting = weighting
+        self.classes = len(prompts.labels)
+        of_class: list[list[int]] = [[] for _ in range(self.classes)]
+        for row, prompt in enumerate(prompts):
+            if prompt.weight:
+                of_class[prompt.class_index].append(row)
+        by_count: dict[int, list[int]] = {}
+        for index, rows in enumerate(of_class):
+            by_count.setdefault(len(rows), []).append(index)
+        self.groups = [
+            (torch.tensor(members), torch.tensor([of_class[index] for index in members]))
+            for members in by_count.values()
+        ]
+        self.embeddings, self.count = embeddings, len(prompts)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Weighted similarities of unit image embeddings: Tensor[N, D] to Tensor[N, C]."""
+        result = images.new_empty(len(images), self.classes)
+        for rows, members, _, cosines, weights in self._parts(images):
+            result[rows, members] = (cosines * weights.to(cosines.dtype)).sum(-1)
+        return result
+
+    def weights(self, images: Tensor) -> Tensor:
+        """Prompt weights: Tensor[N, D] to Tensor[N, M]; those of a class sum to 1."""
+        result = images.new_zeros(len(images), self.count)
+        for rows, _, places, _, weights in self._parts(images):
+            result[rows, places.flatten()] = weights.flatten(1).to(result.dtype)
+        return result
+
+    def _parts(self, images: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
+        """Rows of images, classes, their prompts, and cosines and weights [B, C, K], chunk by chunk."""
+        for members, places in self.groups:
+            texts = self.embeddings[places.to(self.embeddings.device)].to(images.device)
+            classes, count = places.shape
+            at_once = max(1, min(classes, _ENTRIES_AT_ONCE // count))
+            for first in range(0, classes, at_once):
+                some = texts[first : first + at_once]
+                step = max(1, _ENTRIES_AT_ONCE // (len(some) * count))
+                for row in range(0, len(images), step):
+                    part = slice(row, row + step)
+                    cosines = (images[part] @ some.flatten(0, 1).T).unflatten(1, some.shape[:2])
+                    weights = entropy_weights(cosines, self.weighting.beta)
+                    chosen = slice(first, first + at_once)
+                    yield part, members[chosen], places[chosen], cosines, weights
+
+
+def shared_templates(prompts: PromptSet) -> list[int]:
+    """The template indices that all classes have.
+
+    Raises:
+        TemplateError: Some class has others: lists of descriptors of its own, say.
+    """
+    of_class: list[set[int | None]] = [set() for _ in prompts.labels.names]
+    for prompt in prompts:
+        if prompt.weight:
+            of_class[prompt.class_index].add(prompt.template)
+    first = of_class[0]
+    for index, templates in enumerate(of_class):
+        if None in templates or templates != first:
+            name = prompts.labels.reported[index]
+            raise TemplateError(
+                "AutoCLIP weighs templates that all classes share, and the prompts of class "
+                f'{name!r} are its own: use the weighting "autoclip-within-class", or templates x descriptors'
+            )
+    return sorted(template for template in first if template is not None)
+
+
+def zpe_weights(
+    prompts: PromptSet,
+    embeddings: Tensor,
+    images: Tensor,
+    reference: Tensor | None = None,
+    *,
+    logit_scale: float = 100.0,
+) -> Tensor:
+    """One weight for each template from unlabelled images: zero-shot prompt ensembling (ZPE).
+
+    Allingham et al., "A Simple Zero-shot Prompt Weighting Technique to Improve Prompt Ensembling in
+    Text-Image Models" (ICML 2023): a template is good if images have a class that stands out under it, once
+    the logits that every image has with a class (a frequent word, a frequent sight) are taken away:
+
+        score_k = mean over images of max_c (l_ck - offset_ck),   w = softmax(score)
+        offset_ck = mean logit over the images; halfway to the mean over the reference set if there is one
+
+    The abstract could be read (scores that correct for biases of pre-training and test data, a weighted
+    average of prompts); the formula is written from knowledge of the method and was not checked against the
+    paper's text.
+
+    Args:
+        prompts: Every class has the same K templates.
+        embeddings: Tensor[M, D], unit rows, one a prompt.
+        images: Tensor[N, D], unit rows: the images to be classified, or others of their kind. No labels.
+        reference: Tensor[R, D], unit rows: images of all kinds, standing for those of pre-training.
+        logit_scale: Factor from cosine to logit: the temperature of the softmax.
+
+    Returns:
+        Tensor[K] float64 that sums to 1, in the order of `shared_templates(prompts)`.
+    """
+    weigher = TemplateWeights(prompts, embeddings, Weighting(), logit_scale)
+    centre = images.mean(0) if reference is None else (images.mean(0) + reference.mean(0)) / 2
+    # A mean of cosines with many images is the cosine's numerator with their mean: one pass is enough.
+    offsets = weigher.texts.to(images.device) @ centre
+    best = weigher._chunked(images, lambda cosines: (cosines - offsets).amax(-1).double())
+    return (logit_scale * best.mean(0)).softmax(0)
+
+
+def with_template_weights(prompts: PromptSet, weights: Sequence[float] | Tensor) -> PromptSet:
+    """The prompts with each one's weight multiplied by its template's, for `shared_templates(prompts)`."""
+    shares = dict(zip(shared_templates(prompts), map(float, weights), strict=True))
+    weighted = (
+        replace(prompt, weight=prompt.weight * shares[prompt.template]) if prompt.weight else prompt
+        for prompt in prompts
+        if prompt.template is not None
+    )
+    return PromptSet(prompts.labels, tuple(weighted))

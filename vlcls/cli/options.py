@@ -1,0 +1,177 @@
+"""What several commands take alike: options, and what they make of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.errors import ImageError
+
+if TYPE_CHECKING:
+    from vlcls.classifiers import PromptClassifier
+    from vlcls.image_sources import ImageSource
+    from vlcls.labels import Labels
+
+
+class Precision(str, Enum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+#: Panels of --help.
+CLASSES, MODEL, OUTPUT, SPEED, OWN = (
+    "Classes",
+    "Model",
+    "Output",
+    "Speed and memory",
+    "Your own embeddings",
+)
+
+LabelsText = Annotated[
+    str | None,
+    typer.Option("--labels", "-l", help='Class names: "cat,dog,red panda".', rich_help_panel=CLASSES),
+]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Class names from a file: one a line (or id, tab, name), or JSON.", rich_help_panel=CLASSES
+    ),
+]
+Templates = Annotated[
+    str | None,
+    typer.Option(
+        "--templates", "-t", rich_help_panel=CLASSES, show_default="photo",
+        help='Prompt templates: a set from `vlcls templates`, a file, or one: "a sketch of a {}."',
+    ),
+]  # fmt: skip
+Descriptors = Annotated[
+    str | None,
+    typer.Option(
+        "--descriptors", "-d", metavar="FILE", rich_help_panel=CLASSES,
+        help="What each class looks like: a file from `vlcls describe`, or a built-in set. "
+        "Without labels, its classes are the labels.",
+    ),
+]  # fmt: skip
+PhrasingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--phrasing", rich_help_panel=CLASSES, show_default="grammatical",
+        help="How a descriptor follows a name: grammatical, dclip, append, alone.",
+    ),
+]  # fmt: skip
+AggregateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--aggregate", rich_help_panel=CLASSES,
+        show_default="mean-similarity for descriptors, mean-embedding else",
+        help="How prompts make a class's score: mean-embedding, mean-similarity, max.",
+    ),
+]  # fmt: skip
+WeightingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weighting", rich_help_panel=CLASSES, show_default="all images alike",
+        help="Weigh templates for each image: autoclip, softmax, or (descriptors) autoclip-within-class.",
+    ),
+]  # fmt: skip
+Articles = Annotated[
+    bool, typer.Option(help='Write "an" before names that need it.', rich_help_panel=CLASSES)
+]
+CleanNames = Annotated[bool, typer.Option(help="Tidy names: underscores to spaces.", rich_help_panel=CLASSES)]
+EncoderSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder", "-e", envvar="VLCLS_ENCODER", rich_help_panel=MODEL,
+        show_default="open_clip:ViT-B-32/laion2b_s34b_b79k", help="The model; `vlcls encoders` lists them.",
+    ),
+]  # fmt: skip
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="best", rich_help_panel=MODEL)
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        show_default="fastest found by a probe",
+        rich_help_panel=MODEL,
+        help="Autocast type of the encoder.",
+    ),
+]
+Cache = Annotated[
+    bool,
+    typer.Option(help="Keep embeddings on disk, so that nothing is encoded twice.", rich_help_panel=SPEED),
+]
+
+
+def found_labels(text: str | None, file: Path | None, clean: bool) -> Labels:
+    from vlcls.labels import parse_labels, read_labels
+
+    if (text is None) == (file is None):
+        raise typer.BadParameter('give class names: --labels "cat,dog" or --labels-file FILE (not both)')
+    return parse_labels(text, clean=clean) if text is not None else read_labels(Path(str(file)), clean=clean)
+
+
+def found_sources(images: Sequence[str]) -> list[ImageSource]:
+    """The images to classify. In a launch the main process finds them for all: it has standard input."""
+    from vlcls.image_sources import find_images
+
+    found: list[Any] = [None]
+    if is_main_process():
+        try:
+            found = [find_images(images)]
+        except ImageError as error:
+            found = [error]
+    if "RANK" in os.environ:
+        from accelerate.utils import broadcast_object_list
+
+        from vlcls.encoders.placement import process_state
+
+        if process_state().num_processes > 1:
+            broadcast_object_list(found)
+    if isinstance(found[0], ImageError):
+        raise found[0]
+    sources: list[ImageSource] = found[0]
+    return sources
+
+
+def built(
+    labels: str | None = None, labels_file: Path | None = None, templates: str | None = None,
+    descriptors: str | None = None, phrasing: str | None = None, aggregate: str | None = None,
+    articles: bool = True, clean_names: bool = True, encoder: str | None = None, device: str | None = None,
+    precision: Precision | None = None, cache: bool = True, weighting: str | None = None,
+) -> PromptClassifier:  # fmt: skip
+    """The classifier that the options of `classify` and `build` describe."""
+    with status("loading torch"):
+        from vlcls.classifiers.prompt import DEFAULT_ENCODER, classifier_from_prompts
+        from vlcls.encoders import load_encoder
+        from vlcls.prompts import class_prompts
+
+    classes = None
+    if descriptors is None or labels or labels_file:
+        classes = found_labels(labels, labels_file, clean_names)
+    prompts = class_prompts(
+        classes, templates, descriptors, phrasing=phrasing, articles=articles, clean_names=clean_names
+    )
+    spec = encoder or DEFAULT_ENCODER
+    with status(f"loading {spec}"):
+        loaded = load_encoder(spec, device, precision.value if precision else None)
+    with bar("embedding texts", len(set(prompts.texts))) as progress:
+        return classifier_from_prompts(
+            prompts, loaded, aggregate=aggregate, weighting=weighting, cache=cache, progress=progress
+        )
+
+
+def saved(
+    folder: Path, encoder: str | None, device: str | None, precision: Precision | None
+) -> PromptClassifier:
+    with status(f"loading {folder}"):
+        from vlcls.classifiers import load
+
+        return load(str(folder), encoder, device=device, precision=precision.value if precision else None)

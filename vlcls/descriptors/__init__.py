@@ -1,0 +1,14 @@
+"""Descriptor sets: types, files, checks and edits."""
+
+from vlcls.descriptors.base import HAND, Descriptor, DescriptorSet, Style
+from vlcls.descriptors.files import descriptor_names, read_descriptors, write_descriptors
+
+__all__ = [
+    "HAND",
+    "Descriptor",
+    "DescriptorSet",
+    "Style",
+    "descriptor_names",
+    "read_descriptors",
+    "write_descriptors",
+]

@@ -1,0 +1,134 @@
+"""Descriptor sets: what each class looks like, in words, and where every one of those words came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from vlcls.errors import DescriptorError
+from vlcls.labels import Labels, clean_name
+
+Style = Literal["descriptors", "sentences"]
+
+#: Source of what a person wrote.
+HAND = "hand"
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """One descriptor ("black stripes"), or one full sentence, of one class.
+
+    Attributes:
+        text: The words.
+        source: Key of `DescriptorSet.sources`, or "hand".
+        weight: Factor of its share in the class; 0 leaves it out.
+        edited: A person changed what the source wrote.
+    """
+
+    text: str
+    source: str = HAND
+    weight: float = 1.0
+    edited: bool = False
+
+
+@dataclass(frozen=True)
+class DescriptorSet:
+    """The descriptors of every class, by class index: names may repeat.
+
+    Attributes:
+        labels: C classes.
+        descriptors: For each class, its descriptors in order; a class may have none yet.
+        style: "descriptors" are phrases that go behind a class name (Menon & Vondrick 2023); "sentences" are
+            complete and used as they are (Pratt et al. 2023).
+        sources: What is known of each source, by its short name: model, prompt file, date, ...
+    """
+
+    labels: Labels
+    descriptors: tuple[tuple[Descriptor, ...], ...]
+    style: Style = "descriptors"
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.descriptors) != len(self.labels):
+            raise DescriptorError(
+                f"{len(self.descriptors)} lists of descriptors for {len(self.labels)} classes"
+            )
+
+    def __len__(self) -> int:
+        return sum(map(len, self.descriptors))
+
+    def texts(self, index: int) -> list[str]:
+        """The words of class `index`."""
+        return [each.text for each in self.descriptors[index]]
+
+    def replaced(self, index: int, descriptors: Sequence[Descriptor]) -> DescriptorSet:
+        """A copy in which class `index` has other descriptors."""
+        classes = list(self.descriptors)
+        classes[index] = tuple(descriptors)
+        return replace(self, descriptors=tuple(classes))
+
+    def find(self, name: str) -> int:
+        """The index of a class by id, by name, or by name in another case or with underscores.
+
+        Raises:
+            DescriptorError: No such class, or several: then give an id.
+        """
+        if name in self.labels.ids:
+            return self.labels.ids.index(name)
+        found = [index for index, reported in enumerate(self.labels.reported) if reported == name]
+        found = found or [i for i, known in enumerate(self.labels.names) if _same(known, name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(self.labels.ids[index] for index in found)
+            raise DescriptorError(f"class {name!r} is there {len(found)} times: say which by id ({ids})")
+        raise DescriptorError(f"no class {name!r}{_nearest(name, self.labels.reported)}")
+
+    def for_labels(self, labels: Labels) -> DescriptorSet:
+        """The descriptors of exactly these classes, in their order: by id, then by name.
+
+        Classes that share a name share its descriptors, unless their ids tell them apart.
+
+        Raises:
+            DescriptorError: Names every class that has no entry.
+        """
+        by_id = {identifier: index for index, identifier in enumerate(self.labels.ids)}
+        by_name: dict[str, list[int]] = {}
+        for index, name in enumerate(self.labels.names):
+            by_name.setdefault(_folded(name), []).append(index)
+        used: dict[str, int] = {}
+        places: list[int | None] = []
+        for identifier, name in zip(labels.ids, labels.names, strict=True):
+            place = by_id.get(identifier)
+            if place is None and (same := by_name.get(_folded(name))):
+                # Two classes of one name on both sides, and no ids in common: the order tells them apart.
+                turn = used.get(_folded(name), 0)
+                place = same[min(turn, len(same) - 1)]
+                used[_folded(name)] = turn + 1
+            places.append(place)
+        missing = [labels.reported[row] for row, place in enumerate(places) if place is None]
+        if missing:
+            few = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            raise DescriptorError(
+                f"no descriptors for {len(missing)} of {len(labels)} classes: {few}"
+                f"{_nearest(missing[0], self.labels.reported)}"
+            )
+        return replace(
+            self, labels=labels, descriptors=tuple(self.descriptors[p] for p in places if p is not None)
+        )
+
+
+def _folded(name: str) -> str:
+    return clean_name(name).casefold()
+
+
+def _same(a: str, b: str) -> bool:
+    return _folded(a) == _folded(b)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, 1) if len(known) < 50_000 else []
+    return f"; did you mean {close[0]!r}?" if close else ""

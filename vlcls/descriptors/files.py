@@ -1,0 +1,152 @@
+"""Descriptor sets as files that people edit: read, written, and every problem found with class and line.
+
+The format of vlcls has one descriptor a line, so that it diffs well:
+
+    {
+     "format": "vlcls-descriptors",
+     "version": 1,
+     "style": "descriptors",
+     "sources": {"gpt": {"model": "gpt-4o-mini", "date": "2026-11-23"}},
+     "classes": [
+      {
+       "name": "tiger",
+       "descriptors": [
+        {"text": "black stripes", "source": "gpt"},
+        "a ringed tail"
+       ]
+      }
+     ]
+    }
+
+A plain string is a descriptor that a person wrote. Two more formats are read and written: an object of class
+names to lists of descriptors (Menon & Vondrick 2023) or of sentences (Pratt et al. 2023).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from vlcls.data import prompts_folder
+from vlcls.descriptors.base import HAND, Descriptor, DescriptorSet, Style
+from vlcls.descriptors.parsing import FORMAT, VERSION, FileFormat, ReadFile, parse_descriptors
+from vlcls.errors import DescriptorError
+
+#: Far above any real set: ImageNet with CuPL's sentences has 5 MB.
+MAX_BYTES = 512 * 1024**2
+
+
+def read_descriptors(path: str | Path, *, style: Style | None = None) -> DescriptorSet:
+    """Read a descriptor set.
+
+    Args:
+        path: A file in one of the formats, or the name of a built-in set ("pacs").
+        style: What a plain file holds; by default sentences if most of its texts are some.
+
+    Raises:
+        DescriptorError: Not readable, or not a descriptor set; names the file, the class and the line.
+    """
+    return read_file(path, style=style).descriptors
+
+
+def read_file(path: str | Path, *, style: Style | None = None) -> ReadFile:
+    """As `read_descriptors`, with the lines."""
+    where = _located(path)
+    return parse_descriptors(_text(where), str(path), where.name, style)
+
+
+def descriptor_names() -> list[str]:
+    """The built-in descriptor sets."""
+    return sorted(path.stem for path in (prompts_folder() / "descriptors").glob("*.json"))
+
+
+def write_descriptors(descriptors: DescriptorSet, path: str | Path, *, format: FileFormat = "vlcls") -> Path:
+    """Write a descriptor set; the file appears whole or not at all.
+
+    Raises:
+        DescriptorError: "plain" cannot hold it: two classes of one name.
+    """
+    from vlcls.store import write_atomically
+
+    path = Path(path).expanduser()
+    text = to_plain(descriptors) if format == "plain" else to_text(descriptors)
+    write_atomically(path.parent, path.name, text.encode())
+    return path
+
+
+def to_text(descriptors: DescriptorSet) -> str:
+    """The vlcls format."""
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "style": descriptors.style,
+        "sources": {name: dict(about) for name, about in descriptors.sources.items()},
+    }
+    lines = ["{", *(f" {_json(key)}: {_json(value)}," for key, value in head.items()), ' "classes": [']
+    classes = list(
+        zip(descriptors.labels.ids, descriptors.labels.names, descriptors.descriptors, strict=True)
+    )
+    for number, (identifier, name, own) in enumerate(classes, start=1):
+        lines += ["  {", f'   "name": {_json(name)},']
+        if identifier != name:
+            lines.append(f'   "id": {_json(identifier)},')
+        entries = [f"    {_json(_entry(each))}" for each in own]
+        lines.append('   "descriptors": [' + ("" if entries else "]"))
+        if entries:
+            lines += [f"{entry}," for entry in entries[:-1]] + [entries[-1], "   ]"]
+        lines.append("  }" if number == len(classes) else "  },")
+    return "\n".join([*lines, " ]", "}", ""])
+
+
+def to_plain(descriptors: DescriptorSet) -> str:
+    """An object of class names (or ids, where names repeat) to lists of texts."""
+    counts = Counter(descriptors.labels.names)
+    keys = [
+        identifier if counts[name] > 1 else name
+        for identifier, name in zip(descriptors.labels.ids, descriptors.labels.names, strict=True)
+    ]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key, count in Counter(keys).items() if count > 1)
+        raise DescriptorError(f"the plain format cannot tell two classes {twice!r} apart: use vlcls's own")
+    content = {key: descriptors.texts(index) for index, key in enumerate(keys)}
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _entry(descriptor: Descriptor) -> Any:
+    entry: dict[str, Any] = {"text": descriptor.text}
+    if descriptor.source != HAND:
+        entry["source"] = descriptor.source
+    if descriptor.edited:
+        entry["edited"] = True
+    if descriptor.weight != 1:
+        entry["weight"] = descriptor.weight
+    return descriptor.text if len(entry) == 1 else entry
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _located(path: str | Path) -> Path:
+    given = Path(path).expanduser()
+    if isinstance(path, str) and given.name == path and not given.exists():
+        built_in = prompts_folder() / "descriptors" / f"{path}.json"
+        if built_in.is_file():
+            return built_in
+    return given
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise DescriptorError(f"{path}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DescriptorError(f"{path}, line {line}: not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        known = ", ".join(descriptor_names())
+        raise DescriptorError(f"{path}: {reason}; built-in descriptor sets are: {known}") from error

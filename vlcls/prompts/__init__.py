@@ -1,0 +1,32 @@
+"""Prompts: the texts that stand for each class, from templates, descriptors, sentences or random words."""
+
+from vlcls.data import prompts_folder
+from vlcls.prompts.base import Kind, Prompt, PromptSet
+from vlcls.prompts.choose import class_prompts
+from vlcls.prompts.descriptors import prompts_from_descriptors
+from vlcls.prompts.phrasing import DEFAULT_PHRASING, PHRASINGS, Phrasing, clause
+from vlcls.prompts.templates import (
+    DEFAULT_TEMPLATES,
+    fill_template,
+    load_templates,
+    prompts_from_templates,
+    template_names,
+)
+
+__all__ = [
+    "DEFAULT_PHRASING",
+    "DEFAULT_TEMPLATES",
+    "PHRASINGS",
+    "Kind",
+    "Phrasing",
+    "Prompt",
+    "PromptSet",
+    "class_prompts",
+    "clause",
+    "fill_template",
+    "load_templates",
+    "prompts_folder",
+    "prompts_from_descriptors",
+    "prompts_from_templates",
+    "template_names",
+]
