@@ -83,7 +83,7 @@ class DescriptorSet:
         if found:
             ids = ", ".join(self.labels.ids[index] for index in found)
             raise DescriptorError(f"class {name!r} is there {len(found)} times: say which by id ({ids})")
-        raise DescriptorError(f"no class {name!r}{_nearest(name, self.labels.reported)}")
+        raise DescriptorError(f"no class {name!r}{nearest(name, self.labels.reported)}")
 
     def for_labels(self, labels: Labels) -> DescriptorSet:
         """The descriptors of exactly these classes, in their order: by id, then by name.
@@ -112,7 +112,7 @@ class DescriptorSet:
             few = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
             raise DescriptorError(
                 f"no descriptors for {len(missing)} of {len(labels)} classes: {few}"
-                f"{_nearest(missing[0], self.labels.reported)}"
+                f"{nearest(missing[0], self.labels.reported)}"
             )
         return replace(
             self, labels=labels, descriptors=tuple(self.descriptors[p] for p in places if p is not None)
@@ -127,7 +127,8 @@ def _same(a: str, b: str) -> bool:
     return _folded(a) == _folded(b)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """ "; did you mean ...?" if a known name is near."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, 1) if len(known) < 50_000 else []
