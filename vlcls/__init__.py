@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     )
     from vlcls.encoders import Encoder, load_encoder
     from vlcls.errors import VlclsError, VlclsWarning
+    from vlcls.explain import Explanation, audit_descriptors, explain_images
+    from vlcls.labelled import labelled_folder
     from vlcls.labels import Labels
     from vlcls.prompts import Prompt, PromptSet
     from vlcls.store import EmbeddingStore
@@ -38,6 +40,10 @@ _HOMES = {
     "load_encoder": "vlcls.encoders",
     "VlclsError": "vlcls.errors",
     "VlclsWarning": "vlcls.errors",
+    "Explanation": "vlcls.explain",
+    "audit_descriptors": "vlcls.explain",
+    "explain_images": "vlcls.explain",
+    "labelled_folder": "vlcls.labelled",
     "Labels": "vlcls.labels",
     "Prompt": "vlcls.prompts",
     "PromptSet": "vlcls.prompts",
@@ -49,6 +55,7 @@ __all__ = [
     "Classifier",
     "EmbeddingStore",
     "Encoder",
+    "Explanation",
     "Labels",
     "Prediction",
     "Prompt",
@@ -57,8 +64,11 @@ __all__ = [
     "VlclsError",
     "VlclsWarning",
     "__version__",
+    "audit_descriptors",
     "build_classifier",
     "classifier_from_embeddings",
+    "explain_images",
+    "labelled_folder",
     "load",
     "load_encoder",
 ]

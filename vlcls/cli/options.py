@@ -15,6 +15,7 @@ from vlcls.errors import ImageError
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
+    from vlcls.descriptors import DescriptorSet
     from vlcls.image_sources import ImageSource
     from vlcls.labels import Labels
 
@@ -143,7 +144,7 @@ def found_sources(images: Sequence[str]) -> list[ImageSource]:
 
 def built(
     labels: str | None = None, labels_file: Path | None = None, templates: str | None = None,
-    descriptors: str | None = None, phrasing: str | None = None, aggregate: str | None = None,
+    descriptors: DescriptorSet | str | None = None, phrasing: str | None = None, aggregate: str | None = None,
     articles: bool = True, clean_names: bool = True, encoder: str | None = None, device: str | None = None,
     precision: Precision | None = None, cache: bool = True, weighting: str | None = None,
 ) -> PromptClassifier:  # fmt: skip

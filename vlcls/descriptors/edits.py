@@ -28,13 +28,15 @@ class Change:
     weights: tuple[float, float] | None = None
 
 
-def add(descriptors: DescriptorSet, class_name: str, texts: Iterable[str]) -> DescriptorSet:
-    """Add descriptors that a person wrote to a class; a class that is not there yet is made.
+def add(
+    descriptors: DescriptorSet, class_name: str, texts: Iterable[str], *, new_class: bool = False
+) -> DescriptorSet:
+    """Add descriptors that a person wrote to a class; with `new_class`, to one that is not there yet.
 
     Raises:
-        DescriptorError: A text is blank, or there already.
+        DescriptorError: No such class (or one already), or a text is blank or there already.
     """
-    known = _with_class(descriptors, class_name)
+    known = _with_class(descriptors, class_name) if new_class else descriptors
     index = known.find(class_name)
     own = list(known.descriptors[index])
     for text in texts:
@@ -119,7 +121,7 @@ def rename(descriptors: DescriptorSet, old: str, new: str) -> DescriptorSet:
     return replace(descriptors, labels=Labels(tuple(names), tuple(ids)))
 
 
-def diff(before: DescriptorSet, after: DescriptorSet) -> tuple[Change, ...]:
+def diff_descriptors(before: DescriptorSet, after: DescriptorSet) -> tuple[Change, ...]:
     """What was added, removed and reweighted, class by class (matched by id)."""
     old = {identifier: index for index, identifier in enumerate(before.labels.ids)}
     new = {identifier: index for index, identifier in enumerate(after.labels.ids)}
@@ -144,16 +146,11 @@ def diff(before: DescriptorSet, after: DescriptorSet) -> tuple[Change, ...]:
 
 
 def _with_class(descriptors: DescriptorSet, name: str) -> DescriptorSet:
-    try:
-        descriptors.find(name)
-    except DescriptorError:
-        if name in descriptors.labels.names:  # there twice: the message says so
-            raise
-        labels = Labels(
-            (*descriptors.labels.names, clean_name(name)), (*descriptors.labels.ids, clean_name(name))
-        )
-        return replace(descriptors, labels=labels, descriptors=(*descriptors.descriptors, ()))
-    return descriptors
+    name = clean_name(name)
+    if name in (*descriptors.labels.names, *descriptors.labels.ids):
+        raise DescriptorError(f"there is a class {name!r} already")
+    labels = Labels((*descriptors.labels.names, name), (*descriptors.labels.ids, name))
+    return replace(descriptors, labels=labels, descriptors=(*descriptors.descriptors, ()))
 
 
 def _row(descriptors: DescriptorSet, index: int, text: str) -> int:

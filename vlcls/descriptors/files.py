@@ -78,13 +78,15 @@ def write_descriptors(descriptors: DescriptorSet, path: str | Path, *, format: F
 
 def to_text(descriptors: DescriptorSet) -> str:
     """The vlcls format."""
-    head = {
-        "format": FORMAT,
-        "version": VERSION,
-        "style": descriptors.style,
-        "sources": {name: dict(about) for name, about in descriptors.sources.items()},
-    }
-    lines = ["{", *(f" {_json(key)}: {_json(value)}," for key, value in head.items()), ' "classes": [']
+    sources = [f"  {_json(name)}: {_json(dict(about))}" for name, about in descriptors.sources.items()]
+    lines = [
+        "{",
+        f' "format": {_json(FORMAT)},',
+        f' "version": {VERSION},',
+        f' "style": {_json(descriptors.style)},',
+        ' "sources": {' + ("\n" + ",\n".join(sources) + "\n }," if sources else "},"),
+        ' "classes": [',
+    ]
     classes = list(
         zip(descriptors.labels.ids, descriptors.labels.names, descriptors.descriptors, strict=True)
     )

@@ -1,0 +1,145 @@
+"""What an edit of descriptors did to the predictions, for a person to read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlcls.cli.options import built
+from vlcls.cli.output import opened
+from vlcls.cli.progress import bar, status
+from vlcls.errors import ImageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vlcls.descriptors import DescriptorSet
+    from vlcls.editing import Comparison, Part
+    from vlcls.labelled import LabelledImages
+    from vlcls.labels import Labels
+
+EVIDENCE = "Evidence: what the edit changes"
+
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", rich_help_panel=EVIDENCE,
+        help="Images to show the effect on: FOLDER/CLASS/, FOLDER/GROUP/CLASS/, or unsorted ones.",
+    ),
+]  # fmt: skip
+FlipsFile = Annotated[
+    Path | None,
+    typer.Option("--flips", help="Write every flipped image, JSON Lines.", rich_help_panel=EVIDENCE),
+]
+_EXAMPLES = 10
+
+
+def show_effect(
+    before: DescriptorSet, after: DescriptorSet, images: Path, *, encoder: str | None, templates: str | None,
+    phrasing: str | None, aggregate: str | None, flips: Path | None, cache: bool,
+) -> None:  # fmt: skip
+    """Score the images with both sets and print what changed. Only texts that are new are encoded."""
+    ready = built(
+        descriptors=before, templates=templates, phrasing=phrasing, aggregate=aggregate,
+        encoder=encoder, cache=cache,
+    )  # fmt: skip
+    with status("loading torch"):
+        from vlcls.classifiers.base import open_store
+        from vlcls.editing import compare, rescore, score
+        from vlcls.labelled import embed_labelled
+        from vlcls.prompts import class_prompts
+
+    labelled, known = _found_images(images, ready.labels)
+    with bar("embedding images", len(labelled)) as progress:
+        embedded = embed_labelled(labelled, ready.encoder, store=open_store(cache), progress=progress)
+    prompts = class_prompts(None, templates, after, phrasing=phrasing)
+    with status("scoring"):
+        first = score(ready, embedded.embeddings)
+        second = rescore(first, ready.with_prompts(prompts, cache=cache))
+    truth = embedded.class_indices if known else None
+    result = compare(first, second, truth, embedded.groups, embedded.names)
+    _print(result)
+    if flips is not None:
+        with opened(flips) as stream:
+            stream.writelines(json.dumps(vars(flip), ensure_ascii=False) + "\n" for flip in result.flips)
+    for message in embedded.errors.values():
+        typer.echo(f"not read: {message}", err=True)
+
+
+def _found_images(folder: Path, labels: Labels) -> tuple[LabelledImages, bool]:
+    """Labelled images and True; or images without labels, all said to be of the first class, and False."""
+    from vlcls.image_sources import find_images
+    from vlcls.labelled import LabelledImages, labelled_folder
+
+    try:
+        return labelled_folder(folder, labels), True
+    except ImageError:
+        if not folder.is_dir():
+            raise
+        sources = find_images([folder])
+        return LabelledImages(sources, (0,) * len(sources), {}, labels), False
+
+
+def _print(result: Comparison) -> None:
+    from rich.console import Console
+
+    terminal = Console()
+    console = Console(highlight=False, width=None if terminal.is_terminal else 120)
+    if result.total is not None:
+        _print_accuracy(console, result, result.total)
+    counts = Counter(flip.direction for flip in result.flips)
+    said = ", ".join(f"{count} {direction}" for direction, count in counts.most_common()) or "none"
+    console.print(f"flipped: {len(result.flips)} of {result.images} images ({said})", markup=False)
+    for flip in result.flips[:_EXAMPLES]:
+        truth = "" if flip.truth is None else f"  [{flip.direction}]"
+        console.print(f"  {flip.name}: {flip.before} -> {flip.after}{truth}", markup=False, soft_wrap=True)
+    if len(result.flips) > _EXAMPLES:
+        console.print(f"  ... and {len(result.flips) - _EXAMPLES} more (--flips FILE writes all)")
+    changed = [part for part in result.classes if part.before != part.after]
+    for title, parts in (("class", changed), *((c, list(p)) for c, p in result.groups.items())):
+        if any(part.before != part.after for part in parts):
+            _print_parts(console, title, [part for part in parts if part.before != part.after])
+    for column in result.groups:
+        worst, now = result.worst(column)
+        console.print(
+            f"worst {column}: {worst.name} {worst.before / worst.count:.1%} -> "
+            f"{now.name} {now.after / now.count:.1%}",
+            markup=False,
+        )
+
+
+def _print_accuracy(console: Console, result: Comparison, total: Part) -> None:
+    from vlcls.editing import interval
+
+    sides = []
+    for right in (total.before, total.after):
+        low, high = interval(right, total.count)
+        sides.append(f"{right / total.count:.1%} ({low:.1%} to {high:.1%})")
+    console.print(
+        f"accuracy over {total.count} images: {sides[0]} -> {sides[1]}, {100 * total.change:+.1f} points, "
+        f"p = {result.p_value:.2g} (exact McNemar)",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _print_parts(console: Console, title: str, parts: list[Part]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(title)
+    for column in ("images", "before", "after", "change"):
+        table.add_column(column, justify="right")
+    for part in sorted(parts, key=lambda each: each.change):
+        table.add_row(
+            Text(part.name),
+            str(part.count),
+            f"{part.before / part.count:.1%}",
+            f"{part.after / part.count:.1%}",
+            Text(f"{100 * part.change:+.1f}", "red" if part.change < 0 else "green"),
+        )
+    console.print(table)

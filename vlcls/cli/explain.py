@@ -1,0 +1,244 @@
+"""`vlcls explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.options import (
+    CLASSES,
+    OUTPUT,
+    AggregateOption,
+    Articles,
+    Cache,
+    CleanNames,
+    Descriptors,
+    Device,
+    EncoderSpec,
+    LabelsFile,
+    LabelsText,
+    PhrasingOption,
+    PrecisionOption,
+    Templates,
+    WeightingOption,
+    built,
+    found_sources,
+    saved,
+)
+from vlcls.cli.output import opened
+from vlcls.cli.progress import bar, is_main_process
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlcls.explain import Evidence, Explanation
+    from vlcls.image_sources import ImageSource
+
+_BAR = 24
+
+
+class Format(str, Enum):
+    text = "text"
+    jsonl = "jsonl"
+
+
+def explain(
+    context: typer.Context,
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, globs, or - for standard input.")
+    ],
+    labels: LabelsText = None,
+    labels_file: LabelsFile = None,
+    templates: Templates = None,
+    descriptors: Descriptors = None,
+    phrasing: PhrasingOption = None,
+    aggregate: AggregateOption = None,
+    weighting: WeightingOption = None,
+    articles: Articles = True,
+    clean_names: CleanNames = True,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A classifier saved by `vlcls build`.", rich_help_panel=CLASSES),
+    ] = None,
+    encoder: EncoderSpec = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", metavar="NAME", rich_help_panel=OUTPUT,
+            help="Explain this class too, besides the best two. May be repeated.",
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", min=1, help="Descriptors to show a class.", rich_help_panel=OUTPUT)
+    ] = 8,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", rich_help_panel=OUTPUT,
+            help="Draw the class beside the runner-up, or beside the first --class: a .png, .svg or .pdf; "
+            "for several images a folder.",
+        ),
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
+    ] = Format.text,
+    cache: Cache = True,
+) -> None:  # fmt: skip
+    """Say why an image is given its class: which descriptors decided, and what the runner-up had.
+
+    A descriptor's share is its part of the class's similarity; the shares add up to it. The bar and the last
+    number are its part of the lead over any other class: what it has above a text of average similarity.
+
+    [bold]Examples[/]
+
+      vlcls explain tiger.jpg --descriptors descriptors.json
+      vlcls explain tiger.jpg --descriptors descriptors.json --class lion --save explanation.png
+      vlcls explain photos/ --classifier saved/ --format jsonl | jq .rationale
+    """
+    from vlcls.explain import explain_images
+
+    sources = found_sources(images)
+    if save is not None and save.suffix and len(sources) > 1:
+        raise typer.BadParameter(
+            f"--save {save} is one picture, and there are {len(sources)} images: give a folder"
+        )
+    if classifier is not None:
+        if labels or labels_file or templates or descriptors or phrasing or aggregate or weighting:
+            raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
+        typed = context.get_parameter_source("encoder")
+        named = encoder if typed is not None and typed.name == "COMMANDLINE" else None
+        ready = saved(classifier, named, device, precision)
+    else:
+        ready = built(
+            labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
+            encoder, device, precision, cache, weighting,
+        )  # fmt: skip
+    with bar("explaining", len(sources)) as progress:
+        explanations = explain_images(ready, sources, classes or (), cache=cache, progress=progress)
+    if not is_main_process():
+        return
+    with opened(None) as stream:
+        if format is Format.jsonl:
+            write_jsonl(explanations, stream)
+        else:
+            write_text(explanations, stream, top)
+    if save is not None:
+        _save(explanations, sources, save, top)
+    failed = [each for each in explanations if each.error is not None]
+    for each in failed:
+        typer.echo(f"not read: {each.error}", err=True)
+    if failed:
+        raise typer.Exit(SOME_IMAGES_FAILED)
+
+
+def write_jsonl(explanations: Iterable[Explanation], stream: TextIO) -> None:
+    """One object an image: label, rationale, and every class's evidence in full."""
+    for each in explanations:
+        row: dict[str, Any] = {"image": each.image, "label": None, "rationale": None}
+        if each.error is None:
+            row |= {"label": each.predicted.label, "rationale": each.rationale}
+        row |= {key: value for key, value in asdict(each).items() if key != "image"}
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_text(explanations: Sequence[Explanation], stream: TextIO, top: int) -> None:
+    """For people: the rationale, bars for each class, and what separates the best two."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    for place, each in enumerate(explanations):
+        if each.error is not None:
+            continue
+        if place:
+            console.print()
+        console.print(Text(each.image, "dim"), soft_wrap=True)
+        console.print(Text(each.rationale, "bold"), soft_wrap=True)
+        widest = max((abs(c.margin) for some in each.classes for c in some.contributions), default=0)
+        for evidence in each.classes:
+            _print_class(console, evidence, widest, top)
+        if each.runner_up is not None:
+            console.print(Text(f"\n{_lead(each.predicted, each.runner_up)}"), soft_wrap=True)
+
+
+def _print_class(console: Console, evidence: Evidence, widest: float, top: int) -> None:
+    from rich.text import Text
+
+    heading = Text.assemble(
+        (f"\n{evidence.label}", "bold green"),
+        f"  {evidence.probability:.1%}  similarity {evidence.similarity:.4f}",
+    )
+    console.print(heading, soft_wrap=True)
+    console.print(_table(evidence, widest, top))
+    left_out = len(evidence.contributions) - top
+    if left_out > 0:
+        console.print(
+            Text(f"  ... and {left_out} more (--top {len(evidence.contributions)} shows all)", "dim")
+        )
+
+
+def _table(evidence: Evidence, widest: float, top: int) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("  descriptor", overflow="fold", max_width=56)
+    for title in ("similarity", "share"):
+        table.add_column(title, justify="right")
+    table.add_column("part", min_width=_BAR)
+    table.add_column("", justify="right")
+    # Those that did most, for or against; and these from the best to the worst.
+    chosen = sorted(evidence.contributions, key=lambda each: -abs(each.margin))[:top]
+    for each in sorted(chosen, key=lambda each: -each.margin):
+        length = round(_BAR * abs(each.margin) / widest) if widest else 0
+        drawn = Text("█" * length, "green") if each.margin >= 0 else Text("░" * length, "red")
+        numbers = (
+            f"{each.similarity:.4f}",
+            _or_zero(f"{each.share:.4f}"),
+            drawn,
+            _or_zero(f"{each.margin:+.4f}"),
+        )
+        table.add_row(Text(f"  {each.text}"), *numbers)
+    return table
+
+
+def _or_zero(number: str) -> str:
+    return number if float(number) else "0"
+
+
+def _lead(first: Evidence, second: Evidence) -> str:
+    from vlcls.explain import lead
+
+    found = lead(first, second)
+    own = sum(part for index, _, part in found.parts if index == first.index)
+    parts = [
+        f"{own:+.4f} from its own",
+        f"{found.difference - own - found.agreement:+.4f} from those of the other",
+    ]
+    if abs(found.agreement) >= 5e-5:
+        how = "less" if found.agreement > 0 else "more"
+        parts.append(f"{found.agreement:+.4f} as its prompts agree {how} with each other")
+    return f"{first.label} leads {second.label} by {found.difference:.4f}: {', '.join(parts)}"
+
+
+def _save(explanations: Sequence[Explanation], sources: Sequence[ImageSource], path: Path, top: int) -> None:
+    from vlcls.explain import save_picture
+
+    several = not path.suffix
+    for number, (each, source) in enumerate(zip(explanations, sources, strict=True), start=1):
+        if each.error is not None:
+            continue
+        # Numbered: images of different folders may have one name.
+        target = path / f"{number:03}-{Path(source.name).stem}.png" if several else path
+        asked = each.classes[2] if len(each.classes) > 2 else None
+        typer.echo(save_picture(each, source, target, against=asked, top=top), err=True)

@@ -1,0 +1,248 @@
+"""Why an image was given its class: the exact share of every descriptor, and what separates two classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlcls.errors import LabelError, VlclsError
+from vlcls.explain.pieces import Pieces, image_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlcls.classifiers import Classifier, PromptClassifier
+    from vlcls.prompts.base import Kind
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one descriptor (or one other prompt) did for its class.
+
+    Attributes:
+        text: The descriptor as people wrote it, or else the prompt.
+        similarity: Its cosine with the image; if several prompts hold it, their weighted mean (or maximum).
+        share: Its part of the class's similarity; the shares of a class add up to it.
+        margin: Its part of the class's lead over any other class: its share, less what a text of no more than
+            the image's average similarity would have. For the other class it counts against it.
+        kind: What the text is.
+    """
+
+    text: str
+    similarity: float
+    share: float
+    margin: float
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that speaks for one class.
+
+    Attributes:
+        label: The class, as `Labels.reported` names it.
+        index: Its place in the labels.
+        similarity: On the cosine scale: the sum of the shares.
+        probability: As of `Classifier.probabilities`.
+        base: The similarity that is in no margin: what the class would have if every text were of average
+            similarity. It differs between classes only under "mean-embedding", which favours a class whose
+            prompts disagree.
+        contributions: Of each piece of evidence, greatest margin first.
+    """
+
+    label: str
+    index: int
+    similarity: float
+    probability: float
+    base: float
+    contributions: tuple[Contribution, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one image was given its class.
+
+    Attributes:
+        image: Its path as it was given, or its place among images given in memory.
+        classes: The evidence for the predicted class, for the runner-up (if there are two classes), and for
+            every class asked for besides; empty if the image could not be read.
+        baseline: The image's average similarity: the mean over all classes of its mean similarity to their
+            prompts. Cosines of CLIP are all alike; only what is above or below this says something.
+        error: Why it could not be read, else None.
+    """
+
+    image: str
+    classes: tuple[Evidence, ...]
+    baseline: float
+    error: str | None = None
+
+    @property
+    def predicted(self) -> Evidence:
+        if not self.classes:
+            raise VlclsError(f"{self.image} has no explanation: {self.error}")
+        return self.classes[0]
+
+    @property
+    def runner_up(self) -> Evidence | None:
+        return self.classes[1] if len(self.classes) > 1 else None
+
+    @property
+    def rationale(self) -> str:
+        """One English sentence: "tiger, because it has black stripes and long whiskers"."""
+        from vlcls.explain.rationale import rationale_of
+
+        return rationale_of(self.predicted)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What separates two classes.
+
+    Attributes:
+        difference: similarity of the first - similarity of the second = sum of the parts + agreement.
+        parts: (class index, contribution, signed part of the difference), greatest first.
+        agreement: The difference of their bases: how much less the prompts of the first agree with each
+            other than those of the second. 0 but for "mean-embedding".
+    """
+
+    difference: float
+    parts: tuple[tuple[int, Contribution, float], ...]
+    agreement: float
+
+
+def lead(first: Evidence, second: Evidence) -> Lead:
+    """What separates two classes of one explanation; it adds up exactly."""
+    parts = [(first.index, each, each.margin) for each in first.contributions]
+    parts += [(second.index, each, -each.margin) for each in second.contributions]
+    parts.sort(key=lambda part: -part[2])
+    return Lead(first.similarity - second.similarity, tuple(parts), first.base - second.base)
+
+
+def explain_images(
+    classifier: Classifier,
+    images: Any,
+    classes: Iterable[str | int] = (),
+    *,
+    cache: bool | str | Path = True,
+    **options: Any,
+) -> list[Explanation]:
+    """Explain predictions: each descriptor's similarity and its exact share of the score.
+
+    Args:
+        classifier: One made of prompts.
+        images: As for `Classifier.iter_predict`: paths, folders, PIL images, ..., or a Tensor of image
+            embeddings [N, D] or [D].
+        classes: Other classes to explain besides the predicted one and the runner-up: names, ids, or indices.
+        cache: Keep embeddings on disk: True, False, or a folder.
+        options: batch_size, workers, reduced_decode, progress: see `vlcls.embeddings.embed_images`.
+
+    Returns:
+        One `Explanation` an image, in order; an unreadable image has `error` set.
+
+    Raises:
+        LabelError: `classes` names one that is not there.
+        VlclsError: The classifier is not made of prompts.
+    """
+    from vlcls.classifiers import PromptClassifier
+
+    if not isinstance(classifier, PromptClassifier):
+        raise VlclsError(
+            f"a {type(classifier).__name__} is not made of prompts: there is nothing to explain by"
+        )
+    explainer = _Explainer(classifier, _indices(classifier, classes))
+    result: list[Explanation] = []
+    for names, rows, errors in _embedded(classifier, images, cache, options):
+        explained = explainer(rows, [name for row, name in enumerate(names) if row not in errors])
+        for row, name in enumerate(names):
+            result.append(Explanation(name, (), 0.0, errors[row]) if row in errors else next(explained))
+    return result
+
+
+def _indices(classifier: Classifier, classes: Iterable[str | int]) -> list[int]:
+    from vlcls.labelled import class_places
+
+    asked = [classes] if isinstance(classes, (str, int)) else list(classes)
+    places = class_places([each for each in asked if isinstance(each, str)], classifier.labels, "classes")
+    for each in asked:
+        if isinstance(each, int) and not 0 <= each < len(classifier.labels):
+            raise LabelError(f"classes: {each} is not an index into {len(classifier.labels)} labels")
+    return list(dict.fromkeys(places[each] if isinstance(each, str) else each for each in asked))
+
+
+def _embedded(
+    classifier: Classifier, images: Any, cache: bool | str | Path, options: dict[str, Any]
+) -> Iterator[tuple[list[str], Tensor, dict[int, str]]]:
+    """Names, unit embeddings of those that could be read, and the errors of the others by row."""
+    from torch import Tensor
+
+    from vlcls.classifiers.base import open_store, unit_rows
+
+    if isinstance(images, Tensor) or (classifier.encoder_info is None and classifier._encoder is None):
+        rows = unit_rows(images[None] if getattr(images, "ndim", 2) == 1 else images, "image embeddings")
+        yield [f"embedding {row}" for row in range(len(rows))], rows, {}
+        return
+    from vlcls.embeddings import embed_images
+    from vlcls.image_sources import as_sources
+
+    for batch in embed_images(as_sources(images), classifier.encoder, store=open_store(cache), **options):
+        readable = [row for row in range(len(batch.sources)) if row not in batch.errors]
+        yield [source.name for source in batch.sources], batch.embeddings[readable], batch.errors
+
+
+class _Explainer:
+    """Explains embedded images; holds what is the same for all of them."""
+
+    def __init__(self, classifier: PromptClassifier, asked: list[int]) -> None:
+        self._classifier, self._asked = classifier, asked
+        self._pieces = Pieces(classifier)
+
+    def __call__(self, rows: Tensor, names: list[str]) -> Iterator[Explanation]:
+        if not names:
+            return
+        probabilities = self._classifier.probabilities(rows).cpu()
+        # Stable, as in `Classifier.predict`: among equal scores the first class wins.
+        ranked = probabilities.sort(dim=-1, descending=True, stable=True).indices[:, :2].tolist()
+        for row, name in enumerate(names):
+            # One image at a time: a row of a hundred thousand similarities is small, a batch of them is not.
+            chosen = list(dict.fromkeys([*ranked[row], *self._asked]))
+            yield self._explained(rows[row : row + 1], name, chosen, probabilities[row].tolist())
+
+    def _explained(
+        self, row: Tensor, name: str, chosen: list[int], probabilities: list[float]
+    ) -> Explanation:
+        pieces = self._pieces
+        if self._classifier.weighting is not None:
+            pieces = Pieces(self._classifier, image_weights(self._classifier, row))
+        image = row.cpu().double()
+        similarities = pieces.similarities(image)
+        factors, baseline = pieces.factors(similarities)[0], float(pieces.baseline(image))
+        evidence = []
+        for place in chosen:
+            own = (pieces.places == place).nonzero().flatten()
+            contributions = _contributions(pieces, own, similarities[0, own], factors[own], baseline)
+            evidence.append(
+                Evidence(
+                    self._classifier.labels.reported[place],
+                    place,
+                    math.fsum(each.share for each in contributions),
+                    probabilities[place],
+                    baseline * float(factors[own].sum()),
+                    contributions,
+                )
+            )
+        return Explanation(name, tuple(evidence), baseline)
+
+
+def _contributions(
+    pieces: Pieces, own: Tensor, similarities: Tensor, factors: Tensor, baseline: float
+) -> tuple[Contribution, ...]:
+    """Of the pieces `own`, greatest margin first; those that had no part by their similarity."""
+    found = zip(own.tolist(), similarities.tolist(), factors.tolist(), strict=True)
+    contributions = [
+        Contribution(pieces.names[piece], s, f * s, f * (s - baseline), pieces.prompts[piece].kind)
+        for piece, s, f in found
+    ]
+    return tuple(sorted(contributions, key=lambda each: (-each.margin, -each.similarity)))

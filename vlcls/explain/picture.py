@@ -1,0 +1,153 @@
+"""An explanation as a picture: the image beside what spoke for its class and for the runner-up."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from vlcls.errors import MissingExtraError, VlclsError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from vlcls.explain.contributions import Contribution, Evidence, Explanation
+
+#: Blue and vermilion of Okabe & Ito's palette, which colour-blind readers tell apart; one a class.
+_COLOURS = ("#0072B2", "#D55E00")
+#: Kinds of file, and what keeps each the same from run to run.
+_DATELESS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None, "ModDate": None},
+}
+_WIDTH, _LINE, _CHARACTERS = 9.0, 0.19, 34
+_MOST_PIXELS = 900
+
+
+def save_picture(
+    explanation: Explanation,
+    image: Any,
+    path: str | Path,
+    *,
+    against: Evidence | None = None,
+    top: int = 8,
+) -> Path:
+    """Draw the image beside bars of the two classes' descriptors.
+
+    A bar goes from the image's average similarity to the descriptor's; the number beside it is the part that
+    it had in the lead over any other class. Descriptors that had none are pale.
+
+    Args:
+        explanation: Of an image that could be read.
+        image: The image itself: a path, a PIL image, bytes, an array.
+        path: .png, .svg or .pdf.
+        against: The other class; the runner-up unless given.
+        top: At most so many descriptors a class, those with the largest parts.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+        ImageError: The image cannot be read.
+        VlclsError: Another kind of file, or it cannot be written.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in _DATELESS:
+        raise VlclsError(f"{path}: pictures are written as {', '.join(_DATELESS)}")
+    try:
+        from matplotlib import rc_context
+    except ImportError as error:
+        raise MissingExtraError("a picture of an explanation", "plots") from error
+    from vlcls.store import write_atomically
+
+    second = against or explanation.runner_up
+    shown = [explanation.predicted, *([second] if second else [])]
+    with rc_context({"svg.hashsalt": "vlcls", "svg.fonttype": "none", "pdf.fonttype": 42}):
+        figure = _figure(explanation, shown, _opened(image), top)
+        drawn = io.BytesIO()
+        kind = path.suffix.lower()
+        figure.savefig(drawn, format=kind[1:], dpi=200, metadata=_DATELESS[kind])
+    try:
+        return write_atomically(path.parent, path.name, drawn.getvalue())
+    except OSError as error:
+        raise VlclsError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _opened(image: Any) -> Any:
+    from vlcls.image_sources import as_sources
+    from vlcls.images import decode, load_source
+
+    opened = decode(load_source(as_sources(image)[0]), min_side=_MOST_PIXELS)
+    opened.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
+    return opened
+
+
+def _figure(explanation: Explanation, shown: Sequence[Evidence], image: Any, top: int) -> Any:
+    from matplotlib.figure import Figure
+
+    chosen = [sorted(each.contributions, key=lambda c: -abs(c.margin))[:top] for each in shown]
+    rows = [[wrap(c.text, _CHARACTERS) or [""] for c in some] for some in chosen]
+    lines = [sum(map(len, some)) + 0.6 * len(some) + 2 for some in rows]
+    title = "\n".join(wrap(explanation.rationale, 88))
+    height = max(3.2, _LINE * (sum(lines) + 5 + title.count("\n")))
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
+    grid = figure.add_gridspec(len(shown), 2, width_ratios=(1, 1.55), height_ratios=lines)
+    photo = figure.add_subplot(grid[:, 0])
+    photo.imshow(image)
+    photo.set_axis_off()
+    photo.set_anchor("N")
+    axes: list[Any] = []
+    for place, (evidence, some) in enumerate(zip(shown, chosen, strict=True)):
+        axes.append(figure.add_subplot(grid[place, 1], sharex=axes[0] if axes else None))
+        # The order of effect, which the eye can follow down the bars, not that of its size.
+        _bars(
+            axes[-1], evidence, sorted(some, key=lambda c: -c.margin), explanation.baseline, _COLOURS[place]
+        )
+    axes[0].tick_params(labelbottom=len(axes) == 1)
+    axes[-1].set_xlabel(
+        "similarity to the image\n(dashed: its average; numbers: part in the score)", fontsize=9
+    )
+    _make_room(axes[0], [c.similarity for some in chosen for c in some], explanation.baseline)
+    return figure
+
+
+def _bars(axes: Axes, evidence: Evidence, some: Sequence[Contribution], baseline: float, colour: str) -> None:
+    texts = ["\n".join(wrap(each.text, _CHARACTERS)) for each in some]
+    heights = [text.count("\n") + 1.6 for text in texts]
+    ends = [sum(heights[: row + 1]) for row in range(len(heights))]
+    middles = [end - height / 2 for end, height in zip(ends, heights, strict=True)]
+    widths = [each.similarity - baseline for each in some]
+    bars = axes.barh(middles, widths, height=1.0, left=baseline, color=colour)
+    for bar, each, middle in zip(bars, some, middles, strict=True):
+        bar.set_alpha(1.0 if each.margin else 0.25)
+        right = each.similarity >= baseline
+        axes.annotate(
+            f"{each.margin:+.3f}".replace("-", "−") if abs(each.margin) >= 5e-4 else "0",
+            (each.similarity, middle),
+            xytext=(4 if right else -4, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=8,
+        )
+    axes.axvline(baseline, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_yticks(middles, texts, fontsize=9, parse_math=False)
+    axes.set_ylim(sum(heights) + 0.3, -0.3)
+    left_out = len(evidence.contributions) - len(some)
+    more = f"  (and {left_out} more)" if left_out else ""
+    axes.set_title(
+        "\n".join(wrap(f"{evidence.label}  {evidence.probability:.1%}{more}", 46)),
+        loc="left", fontsize=10.5, fontweight="bold", color=colour, parse_math=False,
+    )  # fmt: skip
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _make_room(axes: Axes, similarities: Sequence[float], baseline: float) -> None:
+    """Room for the numbers at both ends of the bars."""
+    low, high = min(*similarities, baseline), max(*similarities, baseline)
+    room = 0.2 * (high - low or 0.1)
+    axes.set_xlim(low - room * (low < baseline) - 0.01 * room, high + room)
