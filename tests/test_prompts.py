@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from open_clip import zero_shot_metadata
 
 import vlcls
+from vlcls import articles as module
 from vlcls.errors import TemplateError
 from vlcls.labels import as_labels
 from vlcls.prompts import (
@@ -29,7 +30,6 @@ from vlcls.prompts import (
     prompts_from_templates,
     template_names,
 )
-from vlcls.prompts import templates as module
 
 OPEN_CLIP = {
     "simple": zero_shot_metadata.SIMPLE_IMAGENET_TEMPLATES,

@@ -28,8 +28,10 @@ ALLOWED = {
     "store": {"errors"},
     "encoders": {"errors", "imagenet", *IMAGES},
     "data": set(),
-    "descriptors": {"errors", "labels", "store", "data"},
-    "prompts": {"errors", "imagenet", "labels", "data", "descriptors"},
+    "articles": set(),
+    "wordnet": {"errors"},
+    "descriptors": {"errors", "labels", "store", "data", "wordnet"},
+    "prompts": {"errors", "imagenet", "labels", "data", "articles", "wordnet", "descriptors"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
     "classifiers": {
         *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)

@@ -167,7 +167,7 @@ def _text_problems(known: DescriptorSet) -> Iterator[_Found]:
             seen.add(plain)
             if own_name and own_name.search(each.text):
                 yield _Found("own name", names[index], "repeats the class's name", each.text, place)
-            if word := _not_visual().search(each.text):
+            if word := not_visual().search(each.text):
                 yield _Found(
                     "not visual", names[index], f"{word[0]!r} cannot be seen in an image", each.text, place
                 )
@@ -203,7 +203,8 @@ def _own_name(name: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=1)
-def _not_visual() -> re.Pattern[str]:
+def not_visual() -> re.Pattern[str]:
+    """Words for what a picture does not show."""
     lines = (prompts_folder() / "words" / "not-visual.txt").read_text(encoding="utf-8").splitlines()
     words: Iterable[str] = (re.escape(line) for line in lines if line and not line.startswith("#"))
     return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)

@@ -3,6 +3,7 @@
 from vlcls.data import prompts_folder
 from vlcls.prompts.base import Kind, Prompt, PromptSet
 from vlcls.prompts.choose import class_prompts
+from vlcls.prompts.combine import join_prompts
 from vlcls.prompts.descriptors import prompts_from_descriptors
 from vlcls.prompts.phrasing import DEFAULT_PHRASING, PHRASINGS, Phrasing, clause
 from vlcls.prompts.templates import (
@@ -12,6 +13,7 @@ from vlcls.prompts.templates import (
     prompts_from_templates,
     template_names,
 )
+from vlcls.prompts.waffle import prompts_from_random, waffle_and_descriptors
 
 __all__ = [
     "DEFAULT_PHRASING",
@@ -24,9 +26,12 @@ __all__ = [
     "class_prompts",
     "clause",
     "fill_template",
+    "join_prompts",
     "load_templates",
     "prompts_folder",
     "prompts_from_descriptors",
+    "prompts_from_random",
     "prompts_from_templates",
     "template_names",
+    "waffle_and_descriptors",
 ]

@@ -79,7 +79,9 @@ def _grammatical_clause(text: str) -> str:
         return statement
     if re.match(rf"\w+ing\s+(?:{_PREPOSITION}|an?|the)\b", text):
         return text
-    if re.match(rf"(?:not|[\w-]+(?:ed|en|de|wn|lt|ld|ung)\s+{_PREPOSITION}|{_PREPOSITION})\b", text):
+    if re.match(
+        rf"(?:not|(?:\w+ly\s+)?[\w-]+(?:ed|en|de|wn|lt|ld|ung)\s+{_PREPOSITION}|{_PREPOSITION})\b", text
+    ):
         return f"which is {text}"
     return f"which {'is' if _names_a_kind(text) else 'has'} {text}"
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from vlcls import imagenet
+from vlcls.articles import article
 from vlcls.data import prompts_folder
 from vlcls.errors import TemplateError
 from vlcls.labels import Labels
 from vlcls.prompts.base import Prompt, PromptSet
 
 DEFAULT_TEMPLATES = "photo"
-
-# inflect knows the article of every name, but takes seconds to import. These openings leave no doubt (no
-# silent h, "uni-", "eu-", "one" or spelled-out letters); on all names of ImageNet-21k they agree with it.
-_SURELY_A = re.compile(
-    r"(?:(?i:[bcdfgjkmpqtvwz])[aeioulrhy]|(?i:[lnr])[aeiouy]|(?i:s)[aeiouchklmnpqtwy])[a-z]"
-)
-_SURELY_AN = re.compile(r"(?:(?i:[ai])[b-df-hj-np-tv-z]|(?i:e)[b-df-hj-tvx-z]|(?i:o)[b-df-hj-mp-tv-z])[a-z]")
 
 _ARTICLE = re.compile(r"\b([Aa])n?(\s+)\{\}")
 
@@ -118,24 +109,5 @@ def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:
 
 
 def _with_article(found: re.Match[str], name: str) -> str:
-    article = _article(name)
-    return (article.capitalize() if found[1] == "A" else article) + found[2] + "{}"
-
-
-@lru_cache(maxsize=100_000)
-def _article(name: str) -> str:
-    """ "a" or "an", by sound: an hour, a university."""
-    if _SURELY_A.match(name):
-        return "a"
-    if _SURELY_AN.match(name) or re.match(r"8|1[18](?!\d)", name):  # eight, eleven, eighteen
-        return "an"
-    # inflect knows unaccented words; it takes the first one and gives it back behind its article.
-    first = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().split()[:1]
-    return "an" if first and str(_inflect().a(first[0])).startswith("an ") else "a"
-
-
-@lru_cache(maxsize=1)
-def _inflect() -> Any:
-    import inflect
-
-    return inflect.engine()
+    right = article(name)
+    return (right.capitalize() if found[1] == "A" else right) + found[2] + "{}"
