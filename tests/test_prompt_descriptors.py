@@ -143,3 +143,55 @@ def test_the_arguments_of_a_classifier():
         class_prompts(["cat"], phrasing="dclip")
     with pytest.raises(TemplateError, match=r"'poetic'.*grammatical, dclip"):
         class_prompts(descriptors=content, phrasing="poetic")
+
+
+@pytest.mark.parametrize("aggregate", ["mean-similarity", "mean-embedding", "max"])
+def test_scores_equal_the_paper_s_steps_in_float64(clip, aggregate: str):
+    """Section 2.2 of methods.md one step after the other, for classes of 1 to 4 descriptors."""
+    import math
+
+    import torch
+
+    import vlcls
+
+    content = described(
+        {
+            "hen": ["two legs", "often brown", "a bird", "feathers"],
+            "corn_field": [],
+            "owl": ["a seabird", "eyes"],
+        }
+    )
+    content = DescriptorSet(
+        content.labels, tuple(tuple(Descriptor(each.text) for each in own) for own in content.descriptors)
+    )
+    classifier = vlcls.build_classifier(
+        encoder=clip, descriptors=content, phrasing="dclip", aggregate=aggregate, cache=False
+    )
+    images = torch.randn(5, clip.embedding_dim, generator=torch.Generator().manual_seed(0))
+    found = (
+        classifier.scores(images) / classifier.logit_scale - classifier.logit_bias / classifier.logit_scale
+    )
+    texts = {
+        "hen": ["which has two legs", "which often brown", "which is a bird", "which has feathers"],
+        "corn field": ["which has "],
+        "owl": ["which is a seabird", "which has eyes"],
+    }
+    for row, image in enumerate(images.double().tolist()):
+        length = math.sqrt(sum(value * value for value in image))
+        for column, (name, clauses) in enumerate(texts.items()):
+            vectors = [clip.encode_texts([f"{name}, {said}"])[0].double().tolist() for said in clauses]
+            cosines = [
+                sum(a * b for a, b in zip(image, vector, strict=True))
+                / length
+                / math.sqrt(sum(value * value for value in vector))
+                for vector in vectors
+            ]
+            mean = [sum(values) / len(values) for values in zip(*vectors, strict=True)]
+            expected = {
+                "mean-similarity": sum(cosines) / len(cosines),
+                "max": max(cosines),
+                "mean-embedding": sum(a * b for a, b in zip(image, mean, strict=True))
+                / length
+                / math.sqrt(sum(value * value for value in mean)),
+            }[aggregate]
+            assert float(found[row, column]) == pytest.approx(expected, abs=1e-5)

@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from vlcls import __version__
-from vlcls.cli import audit, cache, classify, descriptors, encoders, explain
+from vlcls.cli import audit, cache, classify, describe, descriptors, encoders, explain
 from vlcls.errors import VlclsError, VlclsWarning
 
 
@@ -55,6 +55,7 @@ app.command("demo")(classify.demo)
 app.command("encoders")(encoders.encoders)
 app.command("doctor")(encoders.doctor)
 app.command("templates")(encoders.templates)
+app.command("describe")(describe.describe)
 app.command("explain")(explain.explain)
 descriptors.app.command("audit")(audit.audit)
 app.add_typer(descriptors.app, name="descriptors")

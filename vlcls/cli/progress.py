@@ -30,10 +30,10 @@ def status(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar; yields a function that is told how many more are done."""
+def bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields a function that is told how many more are done, and may be given a new title."""
     if not _watched():
-        yield lambda _: None
+        yield lambda count, title=None: None
         return
     from rich.console import Console
     from rich.progress import (
@@ -55,4 +55,8 @@ def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
+
+        def advance(count: int, title: str | None = None) -> None:
+            progress.update(task, advance=count, description=title)
+
+        yield advance

@@ -1,0 +1,244 @@
+"""`vlcls describe`: descriptors from a language model or from WordNet."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlcls.cli.options import CLASSES, MODEL, OUTPUT, CleanNames, EncoderSpec, LabelsFile, found_labels
+from vlcls.cli.output import opened
+from vlcls.cli.progress import bar, status
+from vlcls.errors import LanguageModelError
+
+if TYPE_CHECKING:
+    from vlcls.descriptors import DescriptorSet
+    from vlcls.labels import Labels
+
+#: Exit code of a run that finished although some classes have no descriptors.
+SOME_CLASSES_FAILED = 3
+
+
+class Source(str, Enum):
+    llm = "llm"
+    wordnet = "wordnet"
+
+
+class StyleName(str, Enum):
+    descriptors = "descriptors"
+    sentences = "sentences"
+
+
+def describe(
+    labels: Annotated[
+        str | None, typer.Argument(metavar="LABELS", help='Class names: "cat,dog,red panda".')
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Descriptor file to write; - to print.", rich_help_panel=OUTPUT),
+    ] = None,
+    labels_file: LabelsFile = None,
+    clean_names: CleanNames = True,
+    source: Annotated[
+        Source, typer.Option(help="Who describes: a language model, or WordNet's glosses (offline).")
+    ] = Source.llm,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", envvar="VLCLS_LLM", help="As the server names it.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OPENAI_BASE_URL",
+            show_default="OpenAI",
+            rich_help_panel=MODEL,
+            help="A compatible server, http://localhost:8000/v1: vLLM, Ollama, llama.cpp, ...",
+        ),
+    ] = None,
+    style: Annotated[
+        StyleName, typer.Option(help="Short phrases, or full sentences.", rich_help_panel=CLASSES)
+    ] = StyleName.descriptors,
+    hint: Annotated[
+        str, typer.Option(help='What all classes are: "breeds of pet".', rich_help_panel=CLASSES)
+    ] = "",
+    per_class: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="8 phrases, 30 sentences", help="How many.", rich_help_panel=CLASSES
+        ),
+    ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            metavar="near|PAIRS|FILE",
+            rich_help_panel=CLASSES,
+            help="Ask what tells classes apart: from the nearest names in the encoder's text space, "
+            '"cat/lynx,dog/wolf", or a file of confusions.',
+        ),
+    ] = None,
+    encoder: EncoderSpec = None,
+    instructions: Annotated[
+        str | None,
+        typer.Option(help="A Jinja2 file, or one of prompts/llm: two-shot.", rich_help_panel=CLASSES),
+    ] = None,
+    sense: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SYNSET", help="WordNet: what a name means.", rich_help_panel=CLASSES),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, show_default="the server's", rich_help_panel=MODEL)
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests under way at once.", rich_help_panel=MODEL)
+    ] = 8,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for one request.", rich_help_panel=MODEL)
+    ] = 120.0,
+    retries: Annotated[
+        int,
+        typer.Option(min=0, help="Times a failed request is sent again.", rich_help_panel=MODEL),
+    ] = 5,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="OUTPUT.answers.jsonl",
+            rich_help_panel=OUTPUT,
+            help="Every answer as it arrives; a run that is started again goes on from there.",
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Ask again where no answer could be used.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact requests, send none.", rich_help_panel=OUTPUT)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Have a language model write what each class looks like.
+
+    [bold]Examples[/]
+
+      vlcls describe "cat,dog" -o pets.json --model gpt-4o-mini --hint "pets"
+      vlcls describe --labels-file classes.txt -o birds.json --model qwen3 --base-url http://localhost:11434/v1
+      vlcls describe "lynx,cat" -o apart.json --model gpt-4o-mini --contrast lynx/cat
+      vlcls describe "cat,dog" --model gpt-4o-mini --dry-run
+      vlcls describe "tiger,crane" -o animals.json --source wordnet --sense crane=n02012849
+
+    Any server that speaks OpenAI's chat protocol will do. The key is read from OPENAI_API_KEY, and from
+    nowhere else. A run that was stopped is started again with the same command: nothing is asked twice.
+    Classes that end without descriptors are named, and the exit code is then 3.
+    """
+    known = found_labels(labels, labels_file, clean_names)
+    if output is None and not dry_run:
+        raise typer.BadParameter("give a file to write: -o descriptors.json (- prints)")
+    if source is Source.wordnet:
+        _write(_from_wordnet(known, sense or []), output, overwrite)
+        return
+    if model is None:
+        raise typer.BadParameter("give a model: --model gpt-4o-mini, or --source wordnet for none")
+    siblings = _siblings(contrast, known, encoder)
+    asked: dict[str, Any] = {
+        "style": style.value, "per_class": per_class, "hint": hint, "instructions": instructions,
+        "siblings": siblings,
+    }  # fmt: skip
+    if dry_run:
+        _print_requests(known, model, temperature, asked)
+        return
+    assert output is not None
+    if str(output) != "-" and output.exists() and not overwrite:
+        raise LanguageModelError(f"{output} exists: --overwrite replaces it")
+    with status("loading"):
+        from vlcls.llm import describe as ask
+    if log is None and str(output) != "-":
+        log = output.with_name(f"{output.name}.answers.jsonl")
+    with _token_bar(len(siblings) if siblings is not None else len(known)) as progress:
+        found = ask(
+            known, model=model, base_url=base_url, temperature=temperature, concurrency=concurrency,
+            timeout=timeout, retries=retries, log=log, retry_failed=retry_failed, progress=progress, **asked,
+        )  # fmt: skip
+    _write(found.descriptors, output, True)
+    typer.echo(f"{found.asked} answers asked for, {found.tokens:,} tokens", err=True)
+    for name, reason in list(found.failures.items())[:20]:
+        typer.echo(f"not described: {name}: {reason}", err=True)
+    if found.failures:
+        typer.echo(
+            f"{len(found.failures)} of {len(known)} classes have no descriptors; --retry-failed --overwrite "
+            "asks for them again",
+            err=True,
+        )
+        raise typer.Exit(SOME_CLASSES_FAILED)
+
+
+def _from_wordnet(labels: Labels, senses: list[str]) -> DescriptorSet:
+    from vlcls.descriptors.wordnet import descriptors_from_wordnet
+
+    pairs = [text.partition("=") for text in senses]
+    if wrong := [name for name, sign, synset in pairs if not (sign and synset)]:
+        raise typer.BadParameter(f"--sense {wrong[0]}: NAME=SYNSET is expected, as in crane=n02012849")
+    return descriptors_from_wordnet(
+        labels, senses={name.strip(): synset.strip() for name, _, synset in pairs}
+    )
+
+
+def _siblings(contrast: str | None, labels: Labels, encoder: str | None) -> Mapping[int, list[str]] | None:
+    if contrast is None:
+        return None
+    if contrast != "near":
+        from vlcls.llm.contrast import read_siblings
+
+        return read_siblings(contrast, labels)
+    from vlcls.classifiers.prompt import DEFAULT_ENCODER
+    from vlcls.encoders import load_encoder
+    from vlcls.llm.contrast import near_siblings
+
+    with status(f"loading {encoder or DEFAULT_ENCODER}"):
+        return near_siblings(labels, load_encoder(encoder or DEFAULT_ENCODER))
+
+
+def _print_requests(labels: Labels, model: str, temperature: float | None, asked: dict[str, Any]) -> None:
+    from vlcls.llm.requests import Asking, questions
+
+    asking = Asking(model, asked["style"], temperature=temperature)
+    for question in questions(labels, **asked):
+        typer.echo(json.dumps(asking.body(question.text), ensure_ascii=False))
+
+
+def _write(descriptors: DescriptorSet, output: Path | None, overwrite: bool) -> None:
+    from vlcls.descriptors.files import to_text
+
+    if output is None or str(output) == "-":
+        sys.stdout.write(to_text(descriptors))
+        return
+    if output.exists() and not overwrite:
+        raise LanguageModelError(f"{output} exists: --overwrite replaces it")
+    with opened(output) as stream:
+        stream.write(to_text(descriptors))
+    described = sum(map(bool, descriptors.descriptors))
+    typer.echo(f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True)
+
+
+@contextmanager
+def _token_bar(total: int) -> Iterator[Any]:
+    """A bar of classes; its title counts the tokens."""
+    with bar("describing", total) as advance:
+        used = 0
+
+        def progress(classes: int, tokens: int) -> None:
+            nonlocal used
+            used += tokens
+            advance(classes, f"describing, {used:,} tokens") if tokens else advance(classes)
+
+        yield progress
