@@ -1,0 +1,159 @@
+"""What ways to prompt and to weigh prompts are worth, on labelled photographs: accuracies with intervals.
+
+Templates, descriptors, random words and per-image weights, next to the controls that tell whether it is the
+words that help: every class with another class's descriptors, or with its own in scrambled order. Nothing is
+fitted on the images (ZPE sees them without labels). The tables of docs/descriptors.md and docs/autoclip.md
+come from here. Needs `pip install imagecorruptions-imaug` for --corrupt.
+
+    python benchmarks/prompting.py pacs-mini --descriptors pacs
+    python benchmarks/prompting.py pacs-mini --descriptors pacs --corrupt photo
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+
+import vlcls
+from vlcls.classifiers.prompt import PromptClassifier, classifier_from_prompts
+from vlcls.classifiers.weighting import Weighting, with_template_weights, zpe_weights
+from vlcls.descriptors import DescriptorSet, read_descriptors
+from vlcls.editing import interval
+from vlcls.encoders import Encoder
+from vlcls.labelled import LabelledEmbeddings, embed_labelled, labelled_folder
+from vlcls.prompts import (
+    prompts_from_descriptors,
+    prompts_from_random,
+    prompts_from_templates,
+    waffle_and_descriptors,
+)
+from vlcls.prompts.waffle import scrambled, swapped
+from vlcls.store import EmbeddingStore
+
+SEEDS = range(7)
+#: The 15 of ImageNet-C, at one severity.
+SEVERITY = 3
+Makers = dict[str, Callable[[torch.Tensor], list[PromptClassifier]]]
+
+
+def describing(described: DescriptorSet, encoder: Encoder) -> Makers:
+    """Names, descriptors and their controls; a method with several seeds gives several classifiers."""
+    labels = described.labels
+
+    def of(prompts: object, aggregate: str | None = None) -> PromptClassifier:
+        return classifier_from_prompts(prompts, encoder, aggregate=aggregate)  # type: ignore[arg-type]
+
+    def made(known: DescriptorSet, **options: str) -> PromptClassifier:
+        return of(prompts_from_descriptors(known, **options))
+
+    return {
+        "bare names": lambda _: [of(prompts_from_templates(labels, "name"))],
+        "a photo of a {}.": lambda _: [of(prompts_from_templates(labels, "photo"))],
+        "80 templates": lambda _: [of(prompts_from_templates(labels, "openai-imagenet"))],
+        "descriptors": lambda _: [made(described)],
+        'descriptors, phrasing "dclip"': lambda _: [made(described, phrasing="dclip")],
+        "descriptors in a photo of a {}.": lambda _: [made(described, templates="photo")],
+        "descriptors, max": lambda _: [of(prompts_from_descriptors(described), "max")],
+        "control: another class's": lambda _: [made(swapped(described, seed)) for seed in SEEDS],
+        "control: scrambled": lambda _: [made(scrambled(described, seed)) for seed in SEEDS],
+        "WaffleCLIP": lambda _: [of(prompts_from_random(labels, seed=seed)) for seed in SEEDS],
+        "WaffleCLIP and descriptors": lambda _: [
+            of(waffle_and_descriptors(described, seed=seed)) for seed in SEEDS
+        ],
+    }
+
+
+def weighing(described: DescriptorSet, encoder: Encoder) -> Makers:
+    """CLIP's 80 templates, put together in every way."""
+    prompts = prompts_from_templates(described.labels, "openai-imagenet")
+
+    def of(aggregate: str, weighting: Weighting | None = None) -> list[PromptClassifier]:
+        return [classifier_from_prompts(prompts, encoder, aggregate=aggregate, weighting=weighting)]
+
+    def zpe(images: torch.Tensor) -> list[PromptClassifier]:
+        plain = of("mean-embedding")[0]
+        weights = zpe_weights(prompts, plain.text_embeddings, images, logit_scale=encoder.logit_scale)
+        return [plain.with_prompts(with_template_weights(prompts, weights))]
+
+    means = "mean-similarity"
+    return {
+        "mean embedding": lambda _: of("mean-embedding"),
+        "mean similarity": lambda _: of(means),
+        "max": lambda _: of("max"),
+        "AutoCLIP": lambda _: of(means, Weighting()),
+        "AutoCLIP, logit scale inside": lambda _: of(means, Weighting(scaled=True)),
+        "softmax weighting": lambda _: of(means, Weighting("softmax")),
+        "ZPE (from the same images)": zpe,
+    }
+
+
+def corrupted(folder: Path, target: Path) -> Path:
+    """Each photograph in each of ImageNet-C's 15 ways; folders CORRUPTION/CLASS/."""
+    from imagecorruptions import corrupt, get_corruption_names
+    from PIL import Image
+
+    for path in sorted(folder.rglob("*.jpg")):
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        for number, name in enumerate(get_corruption_names("common")):
+            np.random.seed(number)  # the library has no other way
+            place = target / name / path.parent.name / f"{path.stem}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(corrupt(pixels, corruption_name=name, severity=SEVERITY)).save(place)
+    return target
+
+
+def rows(makers: Makers, embedded: LabelledEmbeddings, split: bool) -> Iterator[list[str]]:
+    groups = embedded.groups.get("group")
+    parts = {"all": torch.ones(len(embedded), dtype=torch.bool)}
+    if split and groups:
+        parts |= {name: torch.tensor([group == name for group in groups]) for name in sorted(set(groups))}
+    yield ["", *(f"{name} ({int(part.sum())})" for name, part in parts.items())]
+    for name, maker in makers.items():
+        right = [
+            made.similarities(embedded.embeddings).argmax(1) == embedded.class_indices
+            for made in maker(embedded.embeddings)
+        ]
+        cells = []
+        for part in parts.values():
+            low, high = interval(round(mean(int(each[part].sum()) for each in right)), int(part.sum()))
+            accuracy = mean(float(each[part].float().mean()) for each in right)
+            spread = f", seeds {100 * np.std([float(each[part].float().mean()) for each in right]):.1f}"
+            around = f"{100 * low:.0f} to {100 * high:.0f}{spread if len(right) > 1 else ''}"
+            cells.append(f"{100 * accuracy:.1f} ({around})")
+        yield [name, *cells]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("images", type=Path, help="FOLDER/CLASS/ or FOLDER/GROUP/CLASS/")
+    parser.add_argument("--descriptors", default="pacs", help="file or built-in set (default: %(default)s)")
+    parser.add_argument("--encoder", default="conse", help="spec (default: %(default)s)")
+    parser.add_argument(
+        "--corrupt", metavar="GROUP", help="instead: that group's images, corrupted in 15 ways"
+    )
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    described, encoder = read_descriptors(options.descriptors), vlcls.load_encoder(options.encoder)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.images
+        if options.corrupt:
+            folder = corrupted(folder / options.corrupt, Path(scratch))
+        labelled = labelled_folder(folder, described.labels)
+        embedded = embed_labelled(labelled, encoder, store=EmbeddingStore())
+    for makers in (describing(described, encoder), weighing(described, encoder)):
+        for number, row in enumerate(rows(makers, embedded, split=not options.corrupt)):
+            print("| " + " | ".join(row) + " |")
+            if not number:
+                print("| " + " | ".join(["---"] * len(row)) + " |")
+        print()
+
+
+if __name__ == "__main__":
+    main()
