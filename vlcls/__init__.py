@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         build_classifier,
         classifier_from_embeddings,
         load,
+        weigh_templates,
     )
     from vlcls.encoders import Encoder, load_encoder
     from vlcls.errors import VlclsError, VlclsWarning
@@ -36,6 +37,7 @@ _HOMES = {
     "build_classifier": "vlcls.classifiers",
     "classifier_from_embeddings": "vlcls.classifiers",
     "load": "vlcls.classifiers",
+    "weigh_templates": "vlcls.classifiers",
     "Encoder": "vlcls.encoders",
     "load_encoder": "vlcls.encoders",
     "VlclsError": "vlcls.errors",
@@ -71,6 +73,7 @@ __all__ = [
     "labelled_folder",
     "load",
     "load_encoder",
+    "weigh_templates",
 ]
 
 
