@@ -109,7 +109,7 @@ def corrupted(folder: Path, target: Path) -> Path:
 
 
 def bounds(right: list[torch.Tensor], photographs: list[str] | None) -> tuple[float, float]:
-    """95 % interval of the accuracy: Wilson's; or, of several images of each photograph, a bootstrap over these."""
+    """95 % interval: Wilson's; or, of several images of each photograph, a bootstrap over photographs."""
     mine = torch.stack(right).float().mean(0)
     if photographs is None:
         return interval(round(float(mine.sum())), len(mine))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vlcls.classifiers.aggregates import Aggregate, SegmentedMaximum, check_aggregate, class_means
 from vlcls.classifiers.base import Classifier, EncoderInfo, open_store, unit_rows
-from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting
+from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting, shared_templates
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import Labels, as_labels
 from vlcls.prompts import Prompt, PromptSet, class_prompts
@@ -60,6 +60,8 @@ class PromptClassifier(Classifier):
         self.aggregate, self.weighting = check_aggregate(aggregate), weighting
         if weighting is not None and self.aggregate != "mean-similarity":
             raise VlclsError(f"{weighting.name} is a weighted mean of similarities, not a {aggregate}")
+        if weighting is not None and weighting.name != "autoclip-within-class":
+            shared_templates(prompts)  # refused now, not when the first image comes
         self.encoder_info = encoder_info
         self.logit_scale, self.logit_bias, self.activation = logit_scale, logit_bias, activation
 
