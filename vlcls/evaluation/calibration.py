@@ -1,0 +1,150 @@
+"""Do confidences say how often a prediction is right? Guo et al., "On Calibration of Modern Neural Networks"
+(ICML 2017), as in their published code."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlcls.errors import EvaluationError, VlclsWarning
+from vlcls.evaluation.outcomes import Activation, checked, nlls, outcomes
+
+DEFAULT_BINS = 15
+#: Temperatures looked at lie between e^-12 and e^12.
+_RANGE = 12.0
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The images whose confidence is above `low` and at most `high`; means are None without any."""
+
+    low: float
+    high: float
+    count: int
+    accuracy: float | None
+    confidence: float | None
+
+
+def reliability(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> list[Bin]:
+    """A reliability diagram's bins: of equal width on (0, 1], lower edge open and upper edge closed.
+
+    Args:
+        confidence: [N], of the predicted classes, 0 to 1. Exactly 0 falls in no bin.
+        right: [N] bool, which predictions are right.
+        bins: How many.
+
+    Raises:
+        EvaluationError: Arrays of different lengths, or confidences outside 0..1.
+    """
+    given, correct = _checked(confidence, right, bins)
+    edges = _edges(bins)
+    counts, sums, hits = _tally(given, correct, bins)
+    return [
+        Bin(
+            float(edges[place]),
+            float(edges[place + 1]),
+            count,
+            hits[place] / count if count else None,
+            sums[place] / count if count else None,
+        )
+        for place, count in enumerate(counts.tolist())
+    ]
+
+
+def calibration_error(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> float:
+    """Expected calibration error: sum over bins of n_b / n |accuracy_b - confidence_b|. See `reliability`.
+
+    It depends on the number of bins and of images, and noise only makes it larger: compare only figures with
+    the same of both.
+    """
+    given, correct = _checked(confidence, right, bins)
+    _, sums, hits = _tally(given, correct, bins)
+    return float(np.abs(hits - sums).sum() / len(given))
+
+
+def maximum_calibration_error(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> float:
+    """The largest |accuracy_b - confidence_b| of a bin with images; 0 if there is none."""
+    given, correct = _checked(confidence, right, bins)
+    counts, sums, hits = _tally(given, correct, bins)
+    used = counts > 0
+    return float(np.max(np.abs(hits - sums)[used] / counts[used], initial=0.0))
+
+
+def negative_log_likelihood(logits: Any, truth: Any, activation: Activation = "softmax") -> float:
+    """Mean of `Outcomes.nll`, in nats. Figures of softmax and of sigmoid models are not comparable."""
+    return float(outcomes(logits, truth, activation).nll.mean())
+
+
+def brier_score(logits: Any, truth: Any, activation: Activation = "softmax") -> float:
+    """Mean over images of sum over classes of (p - y)^2: 0 to 2 for softmax, 0 to C for sigmoid."""
+    return float(outcomes(logits, truth, activation).brier.mean())
+
+
+def fit_temperature(logits: Any, truth: Any, activation: Activation = "softmax") -> float:
+    """The T > 0 for which logits / T have the least negative log likelihood.
+
+    Fit it on images other than those it is judged on, and one for each method: an ensemble's similarities
+    have a shorter range than one prompt's. Predictions do not change. The published code takes 50 L-BFGS
+    steps from T = 1.5, which may stop short; this is the minimum itself (the NLL is convex in 1 / T).
+
+    Args:
+        logits: [N, C].
+        truth: [N].
+        activation: How logits become probabilities.
+
+    Returns:
+        T. Logits that are right about every image are never confident enough: then the lowest T looked at,
+        with a `VlclsWarning`; and the highest if they say less than nothing.
+    """
+    from scipy.optimize import minimize_scalar
+
+    table, classes = checked(logits, truth)
+    table = table.double()
+
+    def loss(log_inverse: float) -> float:
+        return float(nlls(table * math.exp(log_inverse), classes, activation).mean())
+
+    # Raw cosines need T near 0.01 and scaled ones T near 1: search on a log scale.
+    found = minimize_scalar(loss, bounds=(-_RANGE, _RANGE), method="bounded", options={"xatol": 1e-7})
+    if abs(found.x) > _RANGE - 0.01:
+        warnings.warn(
+            f"no temperature is best for these {len(table)} images: the likelihood still rises at the end of "
+            "the range. Take more images, of which some are predicted wrongly",
+            VlclsWarning,
+            stacklevel=2,
+        )
+    return math.exp(-found.x)
+
+
+def _checked(confidence: Any, right: Any, bins: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    given = np.asarray(confidence, dtype=np.float64)
+    correct = np.asarray(right).astype(bool)
+    if bins < 1:
+        raise EvaluationError(f"bins must be at least 1, not {bins}")
+    if given.ndim != 1 or given.shape != correct.shape or not len(given):
+        raise EvaluationError(
+            f"confidences {given.shape} and right or wrong {correct.shape} must be one each for every image"
+        )
+    if not ((given >= 0) & (given <= 1)).all():
+        raise EvaluationError("confidences must be in 0..1: apply softmax or sigmoid first")
+    return given, correct
+
+
+def _edges(bins: int) -> NDArray[np.float64]:
+    return np.linspace(0, 1, bins + 1)
+
+
+def _tally(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of each bin: images, sum of confidences, right ones."""
+    places = np.searchsorted(_edges(bins), confidence, side="left")  # 0 for confidence 0, which has no bin
+    counts = np.bincount(places, minlength=bins + 1)[1:]
+    sums = np.bincount(places, weights=confidence, minlength=bins + 1)[1:]
+    hits = np.bincount(places, weights=right, minlength=bins + 1)[1:]
+    return counts.astype(np.int64), sums.astype(np.float64), hits.astype(np.float64)
