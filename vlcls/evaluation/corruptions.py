@@ -1,8 +1,8 @@
 """Errors under corruptions of images: mCE where that is what it is, and plain means everywhere else.
 
 Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"
-(ICLR 2019). Errors are parts of 1, results are in per cent as in the paper. Everything is keyed by the name of
-the corruption: published code lists them in several orders.
+(ICLR 2019). Errors are parts of 1, results are in per cent as in the paper. Everything is keyed by the name
+of the corruption: published code lists them in several orders.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ALEXNET: Mapping[str, float] = {
     "pixelate": 0.717840,
     "jpeg_compression": 0.606500,
 }
-#: AlexNet's error on the clean ImageNet validation set: of torchvision's weights, which report 56.522 % right.
+#: AlexNet's error on the clean ImageNet validation set: torchvision's weights have 56.522 % right.
 ALEXNET_CLEAN = 0.43478
 
 

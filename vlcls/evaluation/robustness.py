@@ -145,7 +145,8 @@ def read_fit(path: str | Path, before: str, after: str) -> LogitFit:
                 f"{path}: no column {name!r}; there are {', '.join(table.fieldnames or ())}"
             )
     points = []
-    for (number, _), row in zip(numbered[1:], table, strict=True):
+    for row in table:
+        number = numbered[table.line_num - 1][0]
         cells = [(row[name] or "").strip() for name in (before, after)]
         if all(cells):
             points.append((_part(cells[0], path, number), _part(cells[1], path, number)))
