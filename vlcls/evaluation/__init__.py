@@ -34,7 +34,7 @@ from vlcls.evaluation.metrics import (
     top_k_accuracy,
     worst_pairs,
 )
-from vlcls.evaluation.outcomes import Outcomes, joined, outcomes
+from vlcls.evaluation.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.rationale_search import (
     Nearest,
     RationaleTexts,
@@ -56,7 +56,7 @@ from vlcls.evaluation.robustness import (
     read_fit,
 )
 from vlcls.evaluation.significance import Difference, compare_predictions, holm, holm_corrected
-from vlcls.evaluation.verdicts import Verdict, verdict, verdicts
+from vlcls.evaluation.verdicts import Verdict, judge_gains, verdict
 
 __all__ = [
     "Bin",
@@ -94,6 +94,7 @@ __all__ = [
     "holm",
     "holm_corrected",
     "joined",
+    "judge_gains",
     "maximum_calibration_error",
     "mean_average_precision",
     "mean_class_recall",
@@ -115,6 +116,5 @@ __all__ = [
     "search_rationales",
     "top_k_accuracy",
     "verdict",
-    "verdicts",
     "worst_pairs",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
-from vlcls.evaluation.outcomes import Activation, checked, nlls, outcomes
+from vlcls.evaluation.per_image import Activation, checked, nlls, outcomes
 
 DEFAULT_BINS = 15
 #: Temperatures looked at lie between e^-12 and e^12.
@@ -98,8 +98,8 @@ def fit_temperature(logits: Any, truth: Any, activation: Activation = "softmax")
         activation: How logits become probabilities.
 
     Returns:
-        T. Logits that are right about every image are never confident enough: then the lowest T looked at,
-        with a `VlclsWarning`; and the highest if they say less than nothing.
+        T. Logits that are right about every image are never confident enough, and some say less than
+        nothing: then a `VlclsWarning`, and an extreme T.
     """
     from scipy.optimize import minimize_scalar
 
@@ -111,10 +111,10 @@ def fit_temperature(logits: Any, truth: Any, activation: Activation = "softmax")
 
     # Raw cosines need T near 0.01 and scaled ones T near 1: search on a log scale.
     found = minimize_scalar(loss, bounds=(-_RANGE, _RANGE), method="bounded", options={"xatol": 1e-7})
-    if abs(found.x) > _RANGE - 0.01:
+    if abs(found.x) > _RANGE - 0.01 or not found.fun:
         warnings.warn(
-            f"no temperature is best for these {len(table)} images: the likelihood still rises at the end of "
-            "the range. Take more images, of which some are predicted wrongly",
+            f"no temperature is best for these {len(table)} images: the more extreme, the likelier. "
+            "Take more images, of which some are predicted wrongly",
             VlclsWarning,
             stacklevel=2,
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vlcls.errors import EvaluationError, MissingExtraError
 from vlcls.evaluation.calibration import DEFAULT_BINS, calibration_error, maximum_calibration_error
 from vlcls.evaluation.intervals import RESAMPLES, Estimate, bootstrap_intervals, proportion
-from vlcls.evaluation.outcomes import Activation, Outcomes, checked, outcomes
+from vlcls.evaluation.per_image import Activation, Outcomes, checked, outcomes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

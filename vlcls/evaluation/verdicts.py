@@ -57,7 +57,7 @@ class Verdict:
         return {"reason": self.reason, "sentence": self.sentence, "comparisons": plain}
 
 
-def verdicts(
+def judge_gains(
     methods: Mapping[str, Any],
     references: Mapping[Reference, Any],
     truth: Any,
