@@ -239,6 +239,7 @@ def test_a_real_encoder(clip, tmp_path):
 
 MEMORY = """
 import resource, torch
+from torch.nn.functional import normalize
 from vlcls.evaluation import RationaleTexts, search_rationales
 
 table = normalize(torch.randn(5000, 64), dim=1)

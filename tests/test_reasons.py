@@ -18,7 +18,7 @@ from vlcls.labels import as_labels
 COUNTS = [3, 1, 4, 2]
 NAMES = [f"c{c} d{d}" for c, count in enumerate(COUNTS) for d in range(count)]
 ATTRIBUTES = {name: place for place, name in enumerate(NAMES) if name != "c2 d1"}  # one is not annotated
-COUNT, DIM = 80, 8
+COUNT, DIM = 50, 8
 
 
 def made(aggregate="mean-similarity", **options):
