@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sklearn.metrics import (
 )
 
 from vlcls.binomial import interval
-from vlcls.errors import EvaluationError, VlclsWarning
+from vlcls.errors import EvaluationError, MissingExtraError, VlclsWarning
 from vlcls.evaluation import (
     bootstrap_intervals,
     brier_score,
@@ -332,3 +333,10 @@ def test_the_interval_of_a_calibration_error_holds_the_truth():
         )
         inside += found.low <= 0.1 <= found.high
     assert inside >= 35
+
+
+def test_average_precision_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(MissingExtraError, match=r"vlcls\[evaluation\]"):
+        mean_average_precision([[1.0]], [[1]])
+    assert measure([[1.0, 0.0]], [0], resamples=5).top1.value == 1  # nothing else needs it

@@ -42,8 +42,9 @@ def reliability(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> list[B
         EvaluationError: Arrays of different lengths, or confidences outside 0..1.
     """
     given, correct = _checked(confidence, right, bins)
-    edges = _edges(bins)
-    counts, sums, hits = _tally(given, correct, bins)
+    edges, places = np.linspace(0, 1, bins + 1), bin_places(given, bins)
+    counts = np.bincount(places, minlength=bins + 1)[1:]
+    sums, hits = (np.bincount(places, values, bins + 1)[1:] for values in (given, correct))
     return [
         Bin(
             float(edges[place]),
@@ -63,16 +64,26 @@ def calibration_error(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> 
     the same of both.
     """
     given, correct = _checked(confidence, right, bins)
-    _, sums, hits = _tally(given, correct, bins)
-    return float(np.abs(hits - sums).sum() / len(given))
+    return errors_of_bins(bin_places(given, bins), correct - given, bins)[0]
 
 
 def maximum_calibration_error(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> float:
     """The largest |accuracy_b - confidence_b| of a bin with images; 0 if there is none."""
     given, correct = _checked(confidence, right, bins)
-    counts, sums, hits = _tally(given, correct, bins)
-    used = counts > 0
-    return float(np.max(np.abs(hits - sums)[used] / counts[used], initial=0.0))
+    return errors_of_bins(bin_places(given, bins), correct - given, bins)[1]
+
+
+def bin_places(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """The bin of each image, from 1; 0 for a confidence of exactly 0, which is in none."""
+    places: NDArray[np.int64] = np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left")
+    return places
+
+
+def errors_of_bins(places: NDArray[np.int64], gaps: NDArray[np.float64], bins: int) -> tuple[float, float]:
+    """Expected and maximum calibration error from `bin_places` [N] and (right - confidence) [N]."""
+    counts = np.bincount(places, minlength=bins + 1)[1:]
+    errors = np.abs(np.bincount(places, weights=gaps, minlength=bins + 1)[1:])
+    return float(errors.sum() / len(places)), float(np.max(errors / np.maximum(counts, 1)))
 
 
 def negative_log_likelihood(logits: Any, truth: Any, activation: Activation = "softmax") -> float:
@@ -133,18 +144,3 @@ def _checked(confidence: Any, right: Any, bins: int) -> tuple[NDArray[np.float64
     if not ((given >= 0) & (given <= 1)).all():
         raise EvaluationError("confidences must be in 0..1: apply softmax or sigmoid first")
     return given, correct
-
-
-def _edges(bins: int) -> NDArray[np.float64]:
-    return np.linspace(0, 1, bins + 1)
-
-
-def _tally(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of each bin: images, sum of confidences, right ones."""
-    places = np.searchsorted(_edges(bins), confidence, side="left")  # 0 for confidence 0, which has no bin
-    counts = np.bincount(places, minlength=bins + 1)[1:]
-    sums = np.bincount(places, weights=confidence, minlength=bins + 1)[1:]
-    hits = np.bincount(places, weights=right, minlength=bins + 1)[1:]
-    return counts.astype(np.int64), sums.astype(np.float64), hits.astype(np.float64)

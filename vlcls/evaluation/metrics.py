@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, MissingExtraError
-from vlcls.evaluation.calibration import DEFAULT_BINS, calibration_error, maximum_calibration_error
+from vlcls.evaluation.calibration import DEFAULT_BINS, bin_places, errors_of_bins
 from vlcls.evaluation.intervals import RESAMPLES, Estimate, bootstrap_intervals, proportion
 from vlcls.evaluation.per_image import Activation, Outcomes, checked, outcomes
 
@@ -134,19 +134,13 @@ def measure_outcomes(
         bins: Of the calibration errors.
         seed, resamples: Of the bootstrap intervals.
     """
-    right = found.right
+    right, places = found.right, bin_places(found.confidence, bins)
+    gaps = right - found.confidence
 
     def figures(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        confidence, correct = found.confidence[rows], right[rows]
-        return np.array(
-            [
-                _mean_recall(found.truth[rows], correct, found.classes),
-                found.nll[rows].mean(),
-                found.brier[rows].mean(),
-                calibration_error(confidence, correct, bins),
-                maximum_calibration_error(confidence, correct, bins),
-            ]
-        )
+        recall = _mean_recall(found.truth[rows], right[rows], found.classes)
+        errors = errors_of_bins(places[rows], gaps[rows], bins)
+        return np.array([recall, found.nll[rows].mean(), found.brier[rows].mean(), *errors])
 
     estimates = bootstrap_intervals(figures, len(found), seed=seed, resamples=resamples)
     top1 = proportion(int(right.sum()), len(found))
@@ -181,7 +175,7 @@ def mean_class_recall(scores: Any, truth: Any) -> float:
 
 def _mean_recall(truth: NDArray[np.int64], right: NDArray[np.bool_], classes: int) -> float:
     counts = np.bincount(truth, minlength=classes)
-    hits = np.bincount(truth[right], minlength=classes)
+    hits = np.bincount(truth, weights=right, minlength=classes)
     seen = counts > 0
     return float((hits[seen] / counts[seen]).mean())
 
