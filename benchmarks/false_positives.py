@@ -53,8 +53,8 @@ def main() -> None:
     }
     for draw in DRAWS:
         for seeds in (3, 7):
-            for own in (None, seeds):
-                name = f"random words, draws of {draw}, {seeds} seeds against {own or 'one draw'}"
+            for own in (1, seeds):
+                name = f"random words, draws of {draw}, {seeds} seeds against {own}"
                 words: Methods = {ONE_PROMPT: (0.5, None), "WaffleCLIP": (0.6, seeds), "method": (0.6, own)}
                 worlds[name] = words, draw
     for name, (methods, draw) in worlds.items():

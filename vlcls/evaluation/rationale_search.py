@@ -26,8 +26,9 @@ from vlcls.store import write_atomically
 
 TEMPLATE = "This is a photo of a {category} because there is {rationale}"
 BLOCK = 5000
-#: Similarities in memory at once (float32: 32 MiB, and as much again to compare them).
-_ENTRIES_AT_ONCE = 2**23
+#: Similarities in memory at once, and the most bytes that one takes: where all are equal they are sorted.
+_ENTRIES_AT_ONCE = 2**21
+_BYTES_OF_ENTRY = 24
 _SAVE_SECONDS = 30.0
 
 Encode = Callable[[Sequence[str]], Tensor]
@@ -144,7 +145,7 @@ def estimate_search(
         _merged(empty, rows, encode(spread), 0)
         spent = time.perf_counter() - start
     held = min(block, len(texts)) * rows.shape[1] * 4 + rows.numel() * 4
-    tiles = 2 * 4 * min(_ENTRIES_AT_ONCE, len(rows) * min(block, len(texts)))
+    tiles = _BYTES_OF_ENTRY * min(_ENTRIES_AT_ONCE, len(rows) * min(block, len(texts)))
     return SearchEstimate(
         len(texts), spent / size * len(texts), held + tiles + 2 * len(rows) * top_k * (4 + 8)
     )
