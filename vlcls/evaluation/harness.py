@@ -22,6 +22,7 @@ from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.cells import Cell, classifiers, predictions_of, run_cell, stored_cell
 from vlcls.evaluation.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.methods import Context, Method
+from vlcls.evaluation.plan import Bar, Plan, no_bar
 from vlcls.evaluation.robustness import Drop
 from vlcls.store import EmbeddingStore, write_atomically
 
