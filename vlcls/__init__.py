@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from vlcls.encoders import Encoder, load_encoder
     from vlcls.errors import VlclsError, VlclsWarning
+    from vlcls.evaluation.api import evaluate
     from vlcls.explain import Explanation, audit_descriptors, explain_images
     from vlcls.labelled import labelled_folder
     from vlcls.labels import Labels
@@ -43,6 +44,7 @@ _HOMES = {
     "VlclsError": "vlcls.errors",
     "VlclsWarning": "vlcls.errors",
     "Explanation": "vlcls.explain",
+    "evaluate": "vlcls.evaluation.api",
     "audit_descriptors": "vlcls.explain",
     "explain_images": "vlcls.explain",
     "labelled_folder": "vlcls.labelled",
@@ -69,6 +71,7 @@ __all__ = [
     "audit_descriptors",
     "build_classifier",
     "classifier_from_embeddings",
+    "evaluate",
     "explain_images",
     "labelled_folder",
     "load",

@@ -22,7 +22,7 @@ from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.cells import Cell, classifiers, predictions_of, run_cell, stored_cell
 from vlcls.evaluation.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.methods import Context, Method
-from vlcls.evaluation.plan import Bar, Plan, no_bar
+from vlcls.evaluation.plan import Bar, Corruptions, Plan, Shift, no_bar
 from vlcls.evaluation.robustness import Drop
 from vlcls.store import EmbeddingStore, write_atomically
 
@@ -81,11 +81,10 @@ class _Evaluation:
                 embedded[given.name] = data
                 self._describe(given, data)
                 self._evaluate(given, data, encoder)
-            for before, after in self.plan.shifts:
-                self._shift(embedded[before], embedded[after], encoder)
-            for name in self.plan.corruptions:
-                given = next(each for each in self.plan.sets if each.name == name)
-                self._corrupt(given, embedded[name], encoder)
+            for shift in self.plan.shifts:
+                self._shift(shift, embedded[shift.before], embedded[shift.after], encoder)
+            for corruptions in self.plan.corruptions:
+                self._corrupt(corruptions, encoder)
         if not self.cells and _is_main():
             errors = "; ".join(dict.fromkeys(each["error"] for each in self.failed))
             raise EvaluationError(f"no method could be evaluated: {errors}")
@@ -169,79 +168,68 @@ class _Evaluation:
 
     # ---- shifts and corruptions ------------------------------------------------------------------------
 
-    def _shift(self, before: EmbeddedSet, after: EmbeddedSet, encoder: Encoder) -> None:
-        """Accuracies over the classes that both sets have; names of others are no answers either."""
-        from vlcls.evaluation.sets import shared_classes
-
-        shared = shared_classes(before.labels, after.labels)
-        if not shared:
-            raise EvaluationError(f"data sets {before.name} and {after.name} have no class in common")
-        sides = []
-        for data, other in ((before, after), (after, before)):
-            places = _places(data, shared)
-            if len(places) == len(data.labels):
-                sides.append([each for each in self.cells if _is_of(each, data, encoder)])
-                continue
-            given = next(each for each in self.plan.sets if each.name == data.name)
-            part = data.restricted(f"{data.name} ({len(places)} classes of {other.name})", places)
-            if part.name not in self.sets:
-                self._describe(given, data)  # its source; classes and images are corrected below
-                self.sets[part.name] = self.sets[data.name] | {
-                    "classes": list(part.labels.reported), "images": len(part), "unreadable": [],
-                    "content_sha256": part.content,
-                }  # fmt: skip
-            methods = [method for method in self.plan.methods if not method.control]
-            sides.append(self._cells(given, part, encoder, methods))
-        if _is_main():
-            self._drops(before.name, after.name, encoder, len(shared), *sides)
-
-    def _drops(
-        self, before: str, after: str, encoder: Encoder, classes: int,
-        first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]],
-    ) -> None:  # fmt: skip
-        under = {cell["method"]: cell["metrics"]["top1"] for cell in second}
-        for cell in first:
+    def _shift(self, shift: Shift, before: EmbeddedSet, after: EmbeddedSet, encoder: Encoder) -> None:
+        """Accuracies over the same classes: names of others are no answers either."""
+        sides = [self._over(shift, data, encoder) for data in (before, after)]
+        if not _is_main():
+            return
+        under = {cell["method"]: cell["metrics"]["top1"] for cell in sides[1]}
+        for cell in sides[0]:
             if cell["method"] not in under:
                 continue
-            pair = cell["metrics"]["top1"], under[cell["method"]]
+            first, second = cell["metrics"]["top1"], under[cell["method"]]
             self.shifts.append(
                 {
-                    "encoder": encoder.spec, "method": cell["method"], "from": before, "to": after,
-                    "classes": classes, "before": pair[0], "after": pair[1],
-                    "drop": Drop(pair[0]["value"], pair[1]["value"]).to_json(),
-                    "effective_robustness": self._effective((before, after), *pair),
+                    "encoder": encoder.spec, "method": cell["method"], "from": shift.before,
+                    "to": shift.after, "classes": len(shift.classes), "before": first, "after": second,
+                    "drop": Drop(first["value"], second["value"]).to_json(),
+                    "effective_robustness": _effective(shift, first["value"], second["value"]),
                 }
             )  # fmt: skip
 
-    def _effective(
-        self, shift: tuple[str, str], before: Mapping[str, float], after: Mapping[str, float]
-    ) -> dict[str, Any] | None:
-        from vlcls.evaluation.robustness import effective_robustness, read_fit
+    def _over(self, shift: Shift, data: EmbeddedSet, encoder: Encoder) -> list[dict[str, Any]]:
+        """The cells of a set over the classes of a shift: those there are, or those of a part of it."""
+        from vlcls.evaluation.parts import places_of
 
-        if shift not in self.plan.fits:
-            return None
-        fit = read_fit(self.plan.fits[shift], *shift)
-        found = effective_robustness(fit, before["value"], after["value"])
-        return {**found.to_json(), "points": [list(point) for point in fit.points]}
+        places = places_of(shift.classes, data.labels, data.name)
+        if len(places) == len(data.labels):
+            return [
+                cell for cell in self.cells if (cell["set"], cell["encoder"]) == (data.name, encoder.spec)
+            ]
+        other = shift.after if data.name == shift.before else shift.before
+        part = data.restricted(f"{data.name} ({len(places)} classes of {other})", places)
+        self.sets[part.name] = self.sets[data.name] | {
+            "classes": list(part.labels.reported), "images": len(part), "unreadable": [], "problems": [],
+            "content_sha256": part.content,
+        }  # fmt: skip
+        given = next(each for each in self.plan.sets if each.name == data.name)
+        found = self._cells(given, part, encoder, self._methods)
+        self.cells += found
+        return found
 
-    def _corrupt(self, given: EvaluationSet, clean: EmbeddedSet, encoder: Encoder) -> None:
-        """ImageNet-C's corruptions at each severity, unnormalised: only ImageNet-C itself has an mCE."""
-        from vlcls.evaluation.corruptions import ALEXNET, corruption_errors
+    def _corrupt(self, plan: Corruptions, encoder: Encoder) -> None:
+        """Errors under corruptions, unnormalised: only the images of ImageNet-C itself have an mCE."""
+        from vlcls.evaluation.corruptions import corruption_errors
         from vlcls.evaluation.sets import corrupted
 
-        methods = [method for method in self.plan.methods if not method.control]
-        errors: dict[str, dict[str, list[float]]] = {method.spec: {} for method in methods}
-        for corruption in ALEXNET:
-            for severity in self.plan.severities:
-                changed = corrupted(given, corruption, severity)
+        given = next(each for each in self.plan.sets if each.name == plan.set)
+        errors: dict[str, dict[str, list[float]]] = {method.spec: {} for method in self._methods}
+        for name in plan.names:
+            for severity in plan.severities:
+                changed = corrupted(given, name, severity, plan.seed)
                 data = self._embedded(changed, encoder, changed.name)
-                for cell in self._cells(changed, data, encoder, methods):
-                    values = errors[cell["method"]].setdefault(corruption, [])
+                for cell in self._cells(changed, data, encoder, self._methods):
+                    values = errors[cell["method"]].setdefault(name, [])
                     values.append(1 - cell["metrics"]["top1"]["value"])
         for spec, found in errors.items():
             if found:
-                place = {"encoder": encoder.spec, "method": spec, "set": clean.name}
+                place = {"encoder": encoder.spec, "method": spec, "set": plan.set}
                 self.corruptions.append({**place, **corruption_errors(found).to_json()})
+
+    @property
+    def _methods(self) -> list[Method]:
+        """Those that the user asked for."""
+        return [method for method in self.plan.methods if not method.control]
 
     # ---- what comes of it ------------------------------------------------------------------------------
 
@@ -288,15 +276,14 @@ def _corrected(verdicts: Mapping[str, tuple[Any, Mapping[Any, Any]]], truth: Any
     return {spec: verdict(row, alpha) for spec, row in holm_corrected(table).items()}
 
 
-def _places(data: EmbeddedSet, shared: Sequence[str]) -> list[int]:
-    from vlcls.labels import clean_name
+def _effective(shift: Shift, before: float, after: float) -> dict[str, Any] | None:
+    from vlcls.evaluation.robustness import effective_robustness, read_fit
 
-    wanted = {clean_name(name).casefold() for name in shared}
-    return [index for index, name in enumerate(data.labels.names) if clean_name(name).casefold() in wanted]
-
-
-def _is_of(cell: Mapping[str, Any], data: EmbeddedSet, encoder: Encoder) -> bool:
-    return bool(cell["set"] == data.name and cell["encoder"] == encoder.spec)
+    if shift.fit is None:
+        return None
+    fit = read_fit(shift.fit, shift.before, shift.after)
+    found = effective_robustness(fit, before, after)
+    return {**found.to_json(), "points": [list(point) for point in fit.points]}
 
 
 def _about(encoder: Encoder) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls.errors import EvaluationError, VlclsError
+from vlcls.evaluation.corruptions import ALEXNET
 from vlcls.evaluation.embedded import embed_set
 from vlcls.evaluation.methods import Context, Method
 
@@ -30,6 +31,39 @@ def no_bar(title: str, total: int) -> AbstractContextManager[Callable[..., None]
 
 
 @dataclass(frozen=True)
+class Shift:
+    """Two sets that are compared over some classes.
+
+    Attributes:
+        before, after: Names of the sets: in distribution, and under the shift.
+        classes: Of both, by id or name; see `vlcls.evaluation.sets.shared_classes`.
+        fit: File of a fit set for effective robustness, with columns of these names; see `read_fit`.
+    """
+
+    before: str
+    after: str
+    classes: tuple[str, ...]
+    fit: Path | None = None
+
+
+@dataclass(frozen=True)
+class Corruptions:
+    """A set that is corrupted on the fly.
+
+    Attributes:
+        set: Its name.
+        names: Corruptions of ImageNet-C.
+        severities: 1 to 5.
+        seed: Of the random draws.
+    """
+
+    set: str
+    names: tuple[str, ...] = tuple(ALEXNET)
+    severities: tuple[int, ...] = SEVERITIES
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """What an evaluation is to do.
 
@@ -37,10 +71,8 @@ class Plan:
         sets: Data sets.
         methods: With the controls, which are marked as such.
         encoders: Loaded ones.
-        shifts: Pairs of set names (in distribution, under the shift), compared over the classes they share.
-        corruptions: Set names to be corrupted in ImageNet-C's ways.
-        severities: Of these.
-        fits: Files of fit sets for effective robustness, by shift; see `vlcls.evaluation.read_fit`.
+        shifts: Comparisons of two sets.
+        corruptions: Sets that are also corrupted.
         descriptors, sentences: Files for the methods that need some.
         limit: Images of each set.
         alpha: Chance of any false positive in a table of gains.
@@ -51,10 +83,8 @@ class Plan:
     sets: tuple[EvaluationSet, ...]
     methods: tuple[Method, ...]
     encoders: tuple[Encoder, ...]
-    shifts: tuple[tuple[str, str], ...] = ()
-    corruptions: tuple[str, ...] = ()
-    severities: tuple[int, ...] = SEVERITIES
-    fits: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+    shifts: tuple[Shift, ...] = ()
+    corruptions: tuple[Corruptions, ...] = ()
     descriptors: DescriptorSet | str | Path | None = None
     sentences: DescriptorSet | str | Path | None = None
     limit: int | None = None
@@ -68,7 +98,9 @@ class Plan:
             raise EvaluationError("no data set: nothing to evaluate on")
         if again := [name for name in names if names.count(name) > 1]:
             raise EvaluationError(f"two data sets are called {again[0]!r}: give them names")
-        for name in (*self.corruptions, *(name for pair in self.shifts for name in pair)):
+        used = [each.set for each in self.corruptions]
+        used += [name for each in self.shifts for name in (each.before, each.after)]
+        for name in used:
             if name not in names:
                 raise EvaluationError(f"no data set is called {name!r}; there are {', '.join(names)}")
 
@@ -88,8 +120,8 @@ def estimate(plan: Plan, *, probe: int = 16) -> Iterator[dict[str, Any]]:
         rates = _probe(plan.sets[0], encoder, probe)
         for given in plan.sets:
             count = given.count if plan.limit is None else min(plan.limit, given.count or plan.limit)
-            corrupted = 15 * len(plan.severities) if given.name in plan.corruptions else 0
-            images = None if count is None else count * (1 + corrupted)
+            runs = [len(c.names) * len(c.severities) for c in plan.corruptions if c.set == given.name]
+            images = None if count is None else count * (1 + sum(runs))
             texts = len(_texts(plan, given))
             yield {
                 "set": given.name,
