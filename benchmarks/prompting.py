@@ -23,10 +23,10 @@ import torch
 from scipy.stats import bootstrap
 
 import vlcls
+from vlcls.binomial import interval
 from vlcls.classifiers.prompt import PromptClassifier, classifier_from_prompts
 from vlcls.classifiers.weighting import Weighting
 from vlcls.descriptors import DescriptorSet, read_descriptors
-from vlcls.editing import interval
 from vlcls.encoders import Encoder
 from vlcls.labelled import LabelledEmbeddings, embed_labelled, labelled_folder
 from vlcls.prompts import (

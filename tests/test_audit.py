@@ -9,11 +9,12 @@ from scipy.stats import binomtest
 from torch.nn.functional import normalize
 
 from vlcls import Prompt, PromptClassifier, PromptSet, VlclsError, explain_images
+from vlcls.binomial import mcnemar
 from vlcls.classifiers.aggregates import AGGREGATES
 from vlcls.classifiers.weighting import Weighting
 from vlcls.errors import EmbeddingError
 from vlcls.explain import audit_descriptors
-from vlcls.explain.audit import _adjusted, mcnemar
+from vlcls.explain.audit import _adjusted
 from vlcls.labels import as_labels
 
 WEIGHTS = [[1], [1, 2], [0.5, 0, 3], [0, 1], [2, 2, 1, 0.25, 1]]

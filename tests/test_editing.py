@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 import vlcls
 from vlcls import editing
+from vlcls.binomial import interval
 from vlcls.classifiers.aggregates import AGGREGATES
 from vlcls.classifiers.weighting import Weighting
-from vlcls.editing import compare, interval, rescore, score
+from vlcls.editing import compare, rescore, score
 from vlcls.encoders import Encoder
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import as_labels

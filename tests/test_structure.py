@@ -21,6 +21,7 @@ IMAGES = {"images", "image_sources"}
 #: readers of files) may import anything but the command line.
 ALLOWED = {
     "errors": set(),
+    "binomial": set(),
     "image_sources": {"errors"},
     "images": {"errors", "image_sources"},
     "imagenet": set(),
@@ -36,6 +37,10 @@ ALLOWED = {
     "embeddings": {"errors", "store", "encoders", *IMAGES},
     "classifiers": {
         *("errors", "labels", "specs", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)
+    },
+    "evaluation": {
+        *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
+        *("classifiers", "explain", "labelled", "editing", "binomial"),
     },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}

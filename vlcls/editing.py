@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from vlcls.binomial import mcnemar
 from vlcls.classifiers.base import unit_rows
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import Labels
@@ -101,14 +102,6 @@ class Comparison:
         return min(parts, key=lambda p: p.before / p.count), min(parts, key=lambda p: p.after / p.count)
 
 
-def interval(right: int, count: int) -> tuple[float, float]:
-    """95 % interval of an accuracy (Wilson score)."""
-    from scipy.stats import binomtest
-
-    found = binomtest(right, count).proportion_ci(0.95, "wilson")
-    return float(found.low), float(found.high)
-
-
 def score(classifier: PromptClassifier, images: Tensor | np.ndarray) -> Scored:
     """Score image embeddings [N, D] and keep what later edits need."""
     rows = unit_rows(images, "image embeddings")
@@ -170,8 +163,6 @@ def compare(
     labels = after.classifier.labels.reported
     of_class = [labels[index] for index in truth.tolist()]
     order = {name: place for place, name in enumerate(labels)}
-    from scipy.stats import binomtest
-
     lost, gained = int((right & ~now).sum()), int((now & ~right).sum())
     return Comparison(
         count,
@@ -179,7 +170,7 @@ def compare(
         flips,
         tuple(sorted(_parts(of_class, right, now), key=lambda part: order[part.name])),
         {column: tuple(_parts(values, right, now)) for column, values in columns.items()},
-        float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0,
+        mcnemar([lost], [gained])[0],
     )
 
 

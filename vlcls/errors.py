@@ -45,5 +45,9 @@ class EmbeddingError(VlclsError, ValueError):
     """Embeddings given by the user have a wrong shape, NaN, or rows of length zero."""
 
 
+class EvaluationError(VlclsError, ValueError):
+    """Scores, true classes or groups that no metric can be computed from; says which and where."""
+
+
 class VlclsWarning(UserWarning):
     """Something the user should know that does not stop the work."""

@@ -113,7 +113,7 @@ def _print(result: Comparison) -> None:
 
 
 def _print_accuracy(console: Console, result: Comparison, total: Part) -> None:
-    from vlcls.editing import interval
+    from vlcls.binomial import interval
 
     sides = []
     for right in (total.before, total.after):

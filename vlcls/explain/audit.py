@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from vlcls.binomial import mcnemar
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.explain.pieces import Pieces
 
@@ -252,17 +253,6 @@ def _verdict(without: LeftOut | None, alpha: float) -> Verdict:
     if without.adjusted > alpha:
         return "unclear"
     return "helps" if without.lost > without.gained else "hurts"
-
-
-def mcnemar(lost: Sequence[int], gained: Sequence[int]) -> list[float]:
-    """Exact two-sided McNemar tests: `scipy.stats.binomtest(lost, lost + gained).pvalue` for each pair."""
-    import numpy as np
-    from scipy.stats import binom
-
-    a, b = np.asarray(lost), np.asarray(gained)
-    # With probability 1/2 both tails are alike; all of them at once, for there may be thousands.
-    values: list[float] = np.minimum(1.0, 2 * binom.cdf(np.minimum(a, b), a + b, 0.5)).tolist()
-    return values
 
 
 def _adjusted(p_values: Sequence[float], tested: Sequence[bool]) -> list[float]:

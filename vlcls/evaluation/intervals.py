@@ -1,0 +1,95 @@
+"""How far a figure can be trusted: 95 % intervals, over images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlcls.binomial import interval
+from vlcls.errors import EvaluationError
+
+#: Bootstrap samples of an interval.
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def proportion(right: int, count: int) -> Estimate | None:
+    """An accuracy or any other part of a whole, with the Wilson interval; None of nothing."""
+    return Estimate(right / count, *interval(right, count)) if count else None
+
+
+def mean_interval(values: Any, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate | None:
+    """A mean over images with its percentile bootstrap interval; None of nothing.
+
+    To draw N images with replacement is to draw how often each distinct value comes up, which is one
+    multinomial draw: exact, and fast where values are few.
+
+    Args:
+        values: [N], one for each image.
+        seed: Of the resampling.
+        resamples: How many.
+    """
+    found, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
+    total = int(counts.sum())
+    if not total:
+        return None
+    means = resampled_means(found, counts, np.random.default_rng(seed), resamples)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(float(found @ counts) / total, float(low), float(high))
+
+
+def resampled_means(
+    values: NDArray[np.float64], counts: NDArray[np.int64], rng: np.random.Generator, resamples: int
+) -> NDArray[np.float64]:
+    """Bootstrap means float64[resamples] of distinct values [V] that come up `counts` [V] times."""
+    total = int(counts.sum())
+    step = max(1, 2**22 // len(values))
+    parts = [
+        rng.multinomial(total, counts / total, size=min(step, resamples - start)) @ values
+        for start in range(0, resamples, step)
+    ]
+    return np.concatenate(parts) / total
+
+
+def bootstrap_intervals(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    count: int,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> list[Estimate]:
+    """Figures of any kind with basic ("reverse percentile") bootstrap intervals.
+
+    The basic interval takes out the bias that resampling adds to a calibration error, which only grows with
+    noise; a percentile interval can lie above the figure itself. Cut off at 0, since every metric here is at
+    least 0.
+
+    Args:
+        statistic: Rows of images int64[N], drawn with replacement, to figures float64[M].
+        count: N.
+        seed: Of the resampling.
+        resamples: How many.
+    """
+    if count < 1:
+        raise EvaluationError("no images: nothing to resample")
+    rng = np.random.default_rng(seed)
+    values = np.asarray(statistic(np.arange(count)), dtype=np.float64)
+    drawn = np.stack([statistic(rng.integers(count, size=count)) for _ in range(resamples)])
+    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+    ends = np.maximum(2 * values - high, 0), np.maximum(2 * values - low, 0)
+    return [Estimate(*map(float, triple)) for triple in zip(values, *ends, strict=True)]

@@ -1,0 +1,151 @@
+"""What became of each image: the one pass over scores [N, C] that all other metrics start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vlcls.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Activation = Literal["softmax", "sigmoid"]
+
+#: Scores in memory at once as float64, of which about five tables exist (16 MiB each).
+_ENTRIES_AT_ONCE = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What became of N images with one true class each. All arrays are NumPy, [N].
+
+    Attributes:
+        classes: C.
+        truth: int64, the true class.
+        predicted: int64, the class of the highest score; among equal scores the first.
+        rank: int64, how many classes come before the true one, equal scores in the order of the classes.
+        confidence: float64, the probability of the predicted class.
+        nll: float64, the negative log likelihood. Softmax: -log p of the true class. Sigmoid: that of C
+            independent yes-or-no answers, -log p of the true class - sum of log (1 - p) of the others.
+        brier: float64, sum over classes of (p - y)^2 with y = 1 for the true class and else 0.
+    """
+
+    classes: int
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    nll: NDArray[np.float64]
+    brier: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """bool[N]: the true class is predicted."""
+        return self.rank == 0
+
+    def rows(self, rows: Any) -> Outcomes:
+        """Those of some images: indices, or a mask [N]."""
+        arrays = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "classes"}
+        return Outcomes(self.classes, **{name: array[rows] for name, array in arrays.items()})
+
+
+def outcomes(logits: Any, truth: Any, activation: Activation = "softmax") -> Outcomes:
+    """Score each image against its true class. Memory beyond the arguments does not grow with N.
+
+    Args:
+        logits: Tensor or array [N, C]. Times the logit scale that the method is used with: the softmax of
+            raw cosines is almost uniform, and confidence, NLL, Brier score and calibration mean nothing.
+        truth: [N], the true class of each image.
+        activation: How logits become probabilities.
+
+    Raises:
+        EvaluationError: Shapes that do not fit, NaN, or a true class that is none of the C.
+    """
+    scores, classes = checked(logits, truth)
+    step = max(1, _ENTRIES_AT_ONCE // scores.shape[1])
+    blocks = [
+        _block(scores[start : start + step], classes[start : start + step], activation)
+        for start in range(0, len(scores), step)
+    ]
+    return joined(blocks)
+
+
+def joined(parts: Sequence[Outcomes]) -> Outcomes:
+    """The outcomes of several batches of images of the same classes, as one.
+
+    Raises:
+        EvaluationError: No batch, or batches of different numbers of classes.
+    """
+    if len({part.classes for part in parts}) != 1:
+        raise EvaluationError(f"outcomes over {[part.classes for part in parts]} classes cannot be joined")
+    names = [each.name for each in fields(Outcomes) if each.name != "classes"]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Outcomes(parts[0].classes, **arrays)
+
+
+def checked(scores: Any, truth: Any) -> tuple[Tensor, Tensor]:
+    """Tensor[N, C] and Tensor[N] int64 on the CPU, N and C at least 1.
+
+    Raises:
+        EvaluationError: Shapes that do not fit, NaN, or a true class that is none of the C.
+    """
+    table = torch.as_tensor(scores).detach().cpu()
+    given = torch.as_tensor(truth).detach().cpu()
+    if table.ndim != 2 or not table.numel():
+        raise EvaluationError(f"scores must be [images, classes], neither empty, not {tuple(table.shape)}")
+    if given.shape != table.shape[:1] or given.is_floating_point():
+        raise EvaluationError(
+            f"true classes must be {len(table)} indices, one for each image, not {tuple(given.shape)} "
+            f"of {given.dtype}"
+        )
+    places = given.long()
+    outside = ((places < 0) | (places >= table.shape[1])).nonzero().flatten()
+    if len(outside):
+        row = int(outside[0])
+        raise EvaluationError(
+            f"image {row} has true class {int(places[row])}, which is none of {table.shape[1]} classes "
+            f"({len(outside)} such images): leave out images without a class"
+        )
+    bad = (table.isnan() | table.isposinf()).any(1).nonzero().flatten()
+    if len(bad):
+        raise EvaluationError(
+            f"the scores of image {int(bad[0])} hold NaN or infinity ({len(bad)} such images)"
+        )
+    return table, places
+
+
+def nlls(logits: Tensor, truth: Tensor, activation: Activation) -> Tensor:
+    """`Outcomes.nll` of logits Tensor[N, C] for true classes Tensor[N]: Tensor[N]."""
+    own = logits.gather(1, truth[:, None])[:, 0]
+    if activation == "softmax":
+        return logits.logsumexp(1) - own
+    # -log(1 - sigmoid(z)) = softplus(z), and of the true class softplus(-z) = softplus(z) - z.
+    return F.softplus(logits, threshold=50).sum(1) - own
+
+
+def _block(scores: Tensor, truth: Tensor, activation: Activation) -> Outcomes:
+    own = scores.gather(1, truth[:, None])
+    earlier = torch.arange(scores.shape[1]) < truth[:, None]
+    rank = ((scores > own) | ((scores == own) & earlier)).sum(1)
+    predicted = scores.argmax(1)  # of equal values the first
+    logits = scores.double()
+    nll = nlls(logits, truth, activation)
+    probabilities = logits.softmax(1) if activation == "softmax" else logits.sigmoid()
+    of_truth = probabilities.gather(1, truth[:, None])[:, 0]
+    # sum_c (p_c - y_c)^2 without a table of y
+    brier = probabilities.square().sum(1) - 2 * of_truth + 1
+    confidence = probabilities.gather(1, predicted[:, None])[:, 0].clamp(max=1)
+    return Outcomes(
+        scores.shape[1], truth.numpy(), predicted.numpy(), rank.numpy(), confidence.numpy(), nll.numpy(),
+        brier.clamp_min(0).numpy(),
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""Why is a method better: because of what its texts say, or because it has many of them?
+
+A gain over one prompt proves nothing about the texts: ensembles of random words gain as well (Roth et al.,
+"Waffling around for Performance", ICCV 2023). So every method is held against controls whose texts say
+nothing about the class, on the same images:
+
+1. It is *worse* if it is significantly below one prompt.
+2. There is *no evidence* if it is not significantly above one prompt.
+3. It is better because of *what the text says* if it is significantly above every control that was run, the
+   template ensemble among them, and at least one of these has random or swapped texts.
+4. It is better because of *ensembling alone* if it is not above some control, and the best of these controls
+   has at least half of its gain over one prompt.
+5. The reason is *open* if no control with random or swapped texts was run, or if one is not significantly
+   below the method but has less than half of its gain.
+
+"Significantly" is by the Holm-corrected p value over the whole table. Only 3 claims that the texts matter,
+and as it needs several significant differences at once, it is claimed falsely less often than each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vlcls.errors import EvaluationError
+from vlcls.evaluation.significance import SAMPLES, Difference, compare_right, holm_corrected, right_of
+
+Reference = Literal["one prompt", "template ensemble", "WaffleCLIP", "shared random descriptors",
+                    "swapped descriptors"]  # fmt: skip
+Reason = Literal["what the text says", "ensembling alone", "open", "no evidence", "worse"]
+
+ONE_PROMPT: Reference = "one prompt"
+#: Whose texts say nothing of the class. The template ensemble is one, but says nothing about descriptors.
+RANDOM_CONTROLS: tuple[Reference, ...] = ("WaffleCLIP", "shared random descriptors", "swapped descriptors")
+CONTROLS: tuple[Reference, ...] = ("template ensemble", *RANDOM_CONTROLS)
+#: A control explains a gain if it has at least this part of it.
+_EXPLAINS = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparisons of one method say.
+
+    Attributes:
+        reason: See the rules above.
+        sentence: The same for people, with the figures that decided it.
+        comparisons: With every reference that was run, Holm-corrected.
+    """
+
+    reason: Reason
+    sentence: str
+    comparisons: Mapping[str, Difference]
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {name: each.to_json() for name, each in self.comparisons.items()}
+        return {"reason": self.reason, "sentence": self.sentence, "comparisons": plain}
+
+
+def judge_gains(
+    methods: Mapping[str, Any],
+    references: Mapping[Reference, Any],
+    truth: Any,
+    *,
+    alpha: float = 0.05,
+    seed: int = 0,
+    samples: int = SAMPLES,
+) -> dict[str, Verdict]:
+    """Compare every method with every reference on the same images, and say why it is better or not.
+
+    Args:
+        methods: Predicted classes of each method by name: [N], or [S, N] for S seeds.
+        references: The same of the references that were run; "one prompt" must be among them. Run random
+            ones with several seeds (the WaffleCLIP paper takes 7): with one seed nobody can tell luck with
+            words from merit, and the sentence says so.
+        truth: [N].
+        alpha: Chance of any false positive in the table.
+        seed, samples: Of the resampling.
+
+    Raises:
+        EvaluationError: No "one prompt", an unknown reference, or predictions for other images.
+    """
+    unknown = [name for name in references if name not in (ONE_PROMPT, *CONTROLS)]
+    if unknown:
+        known = ", ".join(map(repr, (ONE_PROMPT, *CONTROLS)))
+        raise EvaluationError(f"{unknown[0]!r} is no reference; there are {known}")
+    if ONE_PROMPT not in references:
+        raise EvaluationError("a gain is over one prompt: run it on the same images as a reference")
+    others = {name: right_of(predicted, truth) for name, predicted in references.items()}
+    table = {}
+    for method, predicted in methods.items():
+        right = right_of(predicted, truth)
+        table[method] = {
+            str(name): compare_right(right, other, seed=seed, samples=samples)
+            for name, other in others.items()
+        }
+    return {method: verdict(row, alpha) for method, row in holm_corrected(table).items()}
+
+
+def verdict(comparisons: Mapping[str, Difference], alpha: float = 0.05) -> Verdict:
+    """The verdict on one method from its comparisons with references, already Holm-corrected.
+
+    Raises:
+        EvaluationError: No comparison with "one prompt".
+    """
+    if ONE_PROMPT not in comparisons:
+        raise EvaluationError("a gain is over one prompt: compare with it")
+    over = comparisons[ONE_PROMPT]
+    if over.adjusted > alpha or not over.difference.value:
+        said = f"No evidence of a difference from one prompt ({_figures(over)})."
+        return Verdict("no evidence", said, comparisons)
+    if over.difference.value < 0:
+        return Verdict("worse", f"Worse than one prompt ({_figures(over)}).", comparisons)
+    reason, why = _why(comparisons, alpha)
+    return Verdict(reason, f"{why} Over one prompt: {_figures(over)}.", comparisons)
+
+
+def _why(comparisons: Mapping[str, Difference], alpha: float) -> tuple[Reason, str]:
+    """The reason of a significant gain over one prompt, in words."""
+    run = [name for name in CONTROLS if name in comparisons]
+    random = [name for name in RANDOM_CONTROLS if name in comparisons]
+    gain = comparisons[ONE_PROMPT].difference.value
+    unbeaten = [name for name in run if not _beats(comparisons[name], alpha)]
+    if unbeaten:
+        best = min(unbeaten, key=lambda name: comparisons[name].difference.value)
+        share = (gain - comparisons[best].difference.value) / gain
+        against = f"{best}: {_figures(comparisons[best])}"
+        if share >= _EXPLAINS:
+            return "ensembling alone", (
+                f"Better because of ensembling alone: {best}, which says nothing about the classes, has "
+                f"{_of_gain(share)} ({against})."
+            )
+        return "open", (
+            f"Better, but why is open: not significantly better than {best}, which has only {share:.0%} of "
+            f"the gain ({against}). More images would tell."
+        )
+    if not random:
+        return "open", (
+            "Better, but why is open: no control with random or swapped texts was run"
+            + (", only the template ensemble." if run else ".")
+        )
+    missing = [name for name in RANDOM_CONTROLS if name not in random]
+    said = f"Better because of what the text says: also better than {_listed(run)}"
+    said += f" ({_listed(missing)} not run)" if missing else ""
+    # Swapping is random, too; a method with seeds of its own has a variance of its own.
+    once = [name for name in random if comparisons[name].reference_seeds == 1]
+    said += f". One seed only of {_listed(once)}: luck with random texts is not excluded" if once else ""
+    return "what the text says", said + "."
+
+
+def _beats(comparison: Difference, alpha: float) -> bool:
+    return comparison.difference.value > 0 and comparison.adjusted <= alpha
+
+
+def _of_gain(share: float) -> str:
+    return "all of the gain" if share >= 1 else f"{share:.0%} of the gain"
+
+
+def _figures(comparison: Difference) -> str:
+    found = comparison.difference
+    return (
+        f"{100 * found.value:+.2f} points, 95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, "
+        f"p = {comparison.adjusted:.2g} after Holm"
+    )
+
+
+def _listed(names: list[Reference]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
