@@ -168,9 +168,9 @@ def _distinct(values: Iterable[Any], many: bool) -> list[Any]:
 
 
 def _numbered(distinct: Sequence[Any], where: str) -> Labels:
-    numbers = [number for number in map(_whole, distinct) if number is not None]
+    numbers = [number for number in map(_whole, distinct) if number is not None and number >= 0]
     if not numbers:
-        raise LabelError(f"{where}: there is no label in it")
+        raise LabelError(f"{where}: there is no number of a class in it")
     if max(numbers) >= _MOST_CLASSES:
         raise LabelError(
             f"{where}: labels up to {max(numbers)}: ids rather than class numbers; use a column of names"

@@ -150,8 +150,9 @@ def _seed(key: bytes, corruption: str, severity: int, seed: int) -> int:
 
 
 def _middle(image: Image.Image) -> Image.Image:
-    scale = SCALED_SIDE / min(image.size)
-    width, height = (max(SCALED_SIDE, round(side * scale)) for side in image.size)
+    """Torchvision's Resize(256) and CenterCrop(224), rounding as they do."""
+    short = min(image.size)
+    width, height = (SCALED_SIDE * side // short for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - CROPPED_SIDE) // 2, (height - CROPPED_SIDE) // 2
+    left, top = round((width - CROPPED_SIDE) / 2), round((height - CROPPED_SIDE) / 2)
     return image.crop((left, top, left + CROPPED_SIDE, top + CROPPED_SIDE))

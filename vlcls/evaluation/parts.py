@@ -113,7 +113,7 @@ def restricted(given: EvaluationSet, names: Collection[str]) -> EvaluationSet:
     Raises:
         LabelError: Names that are no class of the set.
     """
-    kept = _places_of(names, given.labels, given.name)
+    kept = places_of(names, given.labels, given.name)
     new = {place: index for index, place in enumerate(kept)}
     labels = Labels(
         tuple(given.labels.names[place] for place in kept), tuple(given.labels.ids[place] for place in kept)
@@ -146,7 +146,12 @@ def joined_parts(parts: Iterator[LabelledPart]) -> LabelledPart:
     )
 
 
-def _places_of(names: Collection[str], labels: Labels, where: str) -> list[int]:
+def places_of(names: Collection[str], labels: Labels, where: str) -> list[int]:
+    """The classes that some ids or names stand for, in the order of the labels; see `restricted`.
+
+    Raises:
+        LabelError: Names that are no class, or none at all.
+    """
     ids = {identifier: place for place, identifier in enumerate(labels.ids)}
     by_name: dict[str, list[int]] = {}
     for place, name in enumerate(labels.names):

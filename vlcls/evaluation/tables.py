@@ -33,7 +33,7 @@ def read_table(path: Path) -> Table:
         EvaluationError: Not such a file; says which line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # line ends in quoted fields stay as they are
     except (OSError, UnicodeDecodeError) as error:
         reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise EvaluationError(f"{path}: cannot be read ({reason})") from error
