@@ -154,7 +154,8 @@ def evaluate(
 
         plan = plan_of(
             data, methods, encoder, in_distribution=in_distribution, corrupt=corrupt, controls=controls,
-            descriptors=descriptors, sentences=sentences, root=root, fit=fit, limit=limit, alpha=alpha, device=device,
+            descriptors=descriptors, sentences=sentences, root=root, fit=fit, limit=limit, alpha=alpha,
+            device=device,
             precision=precision.value if precision else None, cache=cache, batch_size=batch_size,
             workers=workers,
             opening={
