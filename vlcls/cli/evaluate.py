@@ -112,6 +112,20 @@ def evaluate(
             help="Accuracies of other models, one column a set, for effective robustness.",
         ),
     ] = None,
+    rationales: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=METHODS,
+            help="Class to rationales: are reasons right? The sets have a column of true ones.",
+        ),
+    ] = None,
+    rationale_column: Annotated[
+        str, typer.Option(help="Name of that column.", rich_help_panel=METHODS)
+    ] = "rationale",
+    legacy: Annotated[
+        bool,
+        typer.Option("--legacy", help="Count right reasons as the published code.", rich_help_panel=METHODS),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Images of each set.", rich_help_panel=DATA)
     ] = None,
@@ -151,16 +165,23 @@ def evaluate(
     with status("opening"):
         from vlcls.evaluation.api import plan_of, write_reports
         from vlcls.evaluation.harness import run
+        from vlcls.evaluation.right_reasons import RationaleData
 
+        groups = list(group or ())
+        reasons = None
+        if rationales is not None:
+            reasons = RationaleData(rationales, rationale_column, legacy)
+            groups = list(dict.fromkeys([*groups, rationale_column]))
         plan = plan_of(
             data, methods, encoder, in_distribution=in_distribution, corrupt=corrupt, controls=controls,
-            descriptors=descriptors, sentences=sentences, root=root, fit=fit, limit=limit, alpha=alpha,
+            descriptors=descriptors, sentences=sentences, root=root, fit=fit, rationales=reasons,
+            limit=limit, alpha=alpha,
             device=device,
             precision=precision.value if precision else None, cache=cache, batch_size=batch_size,
             workers=workers,
             opening={
                 "split": split, "config": config, "revision": revision, "image_column": image_column,
-                "label_column": label_column, "group_columns": tuple(group or ()), "labels": labels_file,
+                "label_column": label_column, "group_columns": tuple(groups), "labels": labels_file,
                 "streaming": stream,
             },
         )  # fmt: skip

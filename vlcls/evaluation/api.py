@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from vlcls.descriptors import DescriptorSet
     from vlcls.encoders import Encoder
+    from vlcls.evaluation.right_reasons import RationaleData
     from vlcls.evaluation.sets import EvaluationSet
 
 DEFAULT_METHODS = "photo,ensemble"
@@ -70,6 +71,7 @@ def plan_of(
     descriptors: DescriptorSet | str | Path | None = None,
     sentences: DescriptorSet | str | Path | None = None,
     root: str | Path | None = None,
+    rationales: RationaleData | None = None,
     fit: str | Path | None = None,
     limit: int | None = None,
     alpha: float = ALPHA,
@@ -89,6 +91,7 @@ def plan_of(
         controls: Also run the references that tell whether a gain is real.
         descriptors, sentences: Files for the methods that need some.
         root: Folder of a suite's local data.
+        rationales: True reasons of images, for "doubly right"; see `vlcls.evaluation.right_reasons`.
         fit: CSV file of a fit set for effective robustness, with one column a set; see `read_fit`.
         limit: Images of each set.
         alpha: Chance of any false positive in a table of gains.
@@ -128,6 +131,7 @@ def plan_of(
         _encoders(encoder, device, precision),
         shifts=tuple(shifts),
         corruptions=tuple(corruptions),
+        rationales=rationales,
         descriptors=descriptors,
         sentences=sentences,
         limit=limit,

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from vlcls import __version__
 from vlcls.errors import EvaluationError, VlclsError
-from vlcls.evaluation.cells import Cell, classifiers, predictions_of, run_cell, stored_cell
+from vlcls.evaluation.cells import CELLS, Cell, classifiers, predictions_of, run_cell, stored_cell
 from vlcls.evaluation.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.methods import Context, Method
 from vlcls.evaluation.plan import Bar, Corruptions, Plan, Shift, no_bar
+from vlcls.evaluation.right_reasons import judge_reasons
 from vlcls.evaluation.robustness import Drop
 from vlcls.store import EmbeddingStore, write_atomically
 
@@ -69,6 +70,7 @@ class _Evaluation:
         self.gains: list[dict[str, Any]] = []
         self.shifts: list[dict[str, Any]] = []
         self.corruptions: list[dict[str, Any]] = []
+        self.rationales: list[dict[str, Any]] = []
         self.store = None if plan.cache is False else EmbeddingStore(
             None if plan.cache is True else plan.cache
         )  # fmt: skip
@@ -81,6 +83,7 @@ class _Evaluation:
                 embedded[given.name] = data
                 self._describe(given, data)
                 self._evaluate(given, data, encoder)
+            self._reasons(embedded, encoder)
             for shift in self.plan.shifts:
                 self._shift(shift, embedded[shift.before], embedded[shift.after], encoder)
             for corruptions in self.plan.corruptions:
@@ -226,6 +229,14 @@ class _Evaluation:
                 place = {"encoder": encoder.spec, "method": spec, "set": plan.set}
                 self.corruptions.append({**place, **corruption_errors(found).to_json()})
 
+    def _reasons(self, embedded: Mapping[str, EmbeddedSet], encoder: Encoder) -> None:
+        """Doubly right on every set; by one process, since its texts go nowhere near the store."""
+        if self.plan.rationales is None or not _is_main():
+            return
+        for data in embedded.values():
+            folder = self.folder / CELLS
+            self.rationales.append(judge_reasons(self.plan.rationales, data, encoder, folder, self.bar))
+
     @property
     def _methods(self) -> list[Method]:
         """Those that the user asked for."""
@@ -257,7 +268,7 @@ class _Evaluation:
             "gains": self.gains,
             "shifts": self.shifts,
             "corruptions": self.corruptions,
-            "rationales": [],
+            "rationales": self.rationales,
         }
 
 

@@ -17,6 +17,7 @@ from vlcls.evaluation.methods import Context, Method
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
     from vlcls.encoders import Encoder
+    from vlcls.evaluation.right_reasons import RationaleData
     from vlcls.evaluation.sets import EvaluationSet
 
 ALPHA = 0.05
@@ -73,6 +74,7 @@ class Plan:
         encoders: Loaded ones.
         shifts: Comparisons of two sets.
         corruptions: Sets that are also corrupted.
+        rationales: True reasons of images, for "doubly right".
         descriptors, sentences: Files for the methods that need some.
         limit: Images of each set.
         alpha: Chance of any false positive in a table of gains.
@@ -85,6 +87,7 @@ class Plan:
     encoders: tuple[Encoder, ...]
     shifts: tuple[Shift, ...] = ()
     corruptions: tuple[Corruptions, ...] = ()
+    rationales: RationaleData | None = None
     descriptors: DescriptorSet | str | Path | None = None
     sentences: DescriptorSet | str | Path | None = None
     limit: int | None = None
@@ -123,6 +126,8 @@ def estimate(plan: Plan, *, probe: int = 16) -> Iterator[dict[str, Any]]:
             runs = [len(c.names) * len(c.severities) for c in plan.corruptions if c.set == given.name]
             images = None if count is None else count * (1 + sum(runs))
             texts = len(_texts(plan, given))
+            if plan.rationales is not None:
+                texts += len(plan.rationales.texts(given.labels))
             yield {
                 "set": given.name,
                 "encoder": encoder.spec,
