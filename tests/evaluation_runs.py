@@ -180,9 +180,7 @@ def _table(images: list[str], places: list[str], seeds: list[Outcomes]) -> pa.Ta
 def _gains(shape: Shape, name: str, found: Mapping[tuple[str, str, str], list[Outcomes]]) -> list[dict]:
     rows = []
     for encoder in shape.encoders:
-        given = {
-            m: np.stack([each.predicted for each in found[name, encoder, m]]) for m in shape.methods
-        }
+        given = {m: np.stack([each.predicted for each in found[name, encoder, m]]) for m in shape.methods}
         references = {shape.methods[m][0]: given[m] for m in shape.methods if shape.methods[m][0]}
         judged = {m: given[m] for m in shape.methods if not shape.methods[m][0]}
         verdicts = judge_gains(judged, references, _truth(shape, name), samples=500)
@@ -226,6 +224,11 @@ def _rationales(shape: Shape) -> list[dict]:
     found = doubly_right(*rng.integers(0, 2, (2, 60, 3)), *rng.integers(0, 2, (2, 60)))
     assert math.isclose(sum(found.part(name).value for name in ("RR", "RW", "WR", "WW")), 1)
     return [
-        {"set": next(iter(shape.sets)), "encoder": encoder, "method": "why prompt", "quadrants": found.to_json()}
+        {
+            "set": next(iter(shape.sets)),
+            "encoder": encoder,
+            "method": "why prompt",
+            "quadrants": found.to_json(),
+        }
         for encoder in shape.encoders
     ]

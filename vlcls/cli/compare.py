@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vlcls.evaluation.comparison import CellChange, RunComparison
+    from vlcls.evaluation.significance import Difference
 
 _COLOURS = {"gained": "green", "lost": "red", "still wrong": "dim"}
 
@@ -92,9 +93,17 @@ def _cells(console: Console, found: RunComparison) -> None:
         "set", "encoder", "method", "before", "after", "change", "95 % interval", "images", "gained", "lost",
         "p (Holm)", "", right=range(3, 11),
     )  # fmt: skip
-    for cell in found.cells:
+    changed = [cell for cell in found.cells if not cell.unchanged]
+    for cell in changed:
         table.add_row(*map(_text, (cell.set, cell.encoder, cell.method)), *_figures(cell, found.alpha))
-    console.print(table)
+    if changed:
+        console.print(table)
+    if len(changed) < len(found.cells):
+        console.print(
+            f"{len(found.cells) - len(changed)} of {len(found.cells)} cells are the same: no image is given "
+            "another class",
+            style="dim",
+        )
 
 
 def _figures(cell: CellChange, alpha: float) -> list[Any]:
@@ -109,11 +118,17 @@ def _figures(cell: CellChange, alpha: float) -> list[Any]:
         *ends,
         f"{100 * apart.low:+.2f} to {100 * apart.high:+.2f}",
         str(cell.images),
-        f"{cell.difference.gained:g}",
-        f"{cell.difference.lost:g}",
+        *(f"{count:.3g}" for count in _gained_and_lost(cell, cell.difference)),
         f"{cell.difference.adjusted:.2g}",
         _text(word, colour),
     ]
+
+
+def _gained_and_lost(cell: CellChange, difference: Difference) -> tuple[float, float]:
+    """Images a seed: of the same seeds if both runs have any, else over all pairs of seeds."""
+    if not cell.shared_seeds:
+        return difference.gained, difference.lost
+    return cell.counts["gained"] / cell.shared_seeds, cell.counts["lost"] / cell.shared_seeds
 
 
 def _changes(console: Console, found: RunComparison) -> None:
@@ -160,4 +175,4 @@ def _text(value: Any, style: str = "") -> Any:
     """Never markup: names of files may hold brackets."""
     from rich.text import Text
 
-    return Text("" if value is None else str(value), style)
+    return Text("none" if value is None else str(value), style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from vlcls.errors import EvaluationError
 from vlcls.evaluation.run_files import Predictions, cell_name, numbered, read_predictions, read_results
 from vlcls.evaluation.significance import Difference, compare_right, holm_corrected
 
+Direction = Literal["gained", "lost", "still wrong"]
+DIRECTIONS: tuple[Direction, ...] = ("gained", "lost", "still wrong")
 _CELL = ("set", "encoder", "method")
 
 
@@ -45,7 +48,7 @@ class Flip:
     truth: str
     before: str
     after: str
-    direction: Literal["gained", "lost", "still wrong"]
+    direction: Direction
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class CellChange:
         only_before, only_after: Images that only one of both has, which are left out.
         difference: After less before, Holm-corrected over all cells that both have; None for multi-label
             sets, of which no predictions are kept.
-        flips: Of the seeds that both have.
+        shared_seeds: How many seeds both have.
+        flips: Of these.
     """
 
     set: str
@@ -73,15 +77,24 @@ class CellChange:
     only_before: int = 0
     only_after: int = 0
     difference: Difference | None = None
+    shared_seeds: int = 0
     flips: tuple[Flip, ...] = field(default=(), repr=False)
+
+    @property
+    def unchanged(self) -> bool:
+        """Every image is given the same class as before, with every seed."""
+        return self.shared_seeds > 0 and not self.flips and self.before == self.after
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Flips by direction."""
+        found = Counter(flip.direction for flip in self.flips)
+        return {name: found[name] for name in DIRECTIONS}
 
     def to_json(self) -> dict[str, Any]:
         """Without the flips, which are counted."""
-        counts = {name: 0 for name in ("gained", "lost", "still wrong")}
-        for flip in self.flips:
-            counts[flip.direction] += 1
         difference = None if self.difference is None else self.difference.to_json()
-        return vars(self) | {"difference": difference, "flips": counts}
+        return vars(self) | {"difference": difference, "flips": self.counts}
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,7 @@ def compare_runs(a: str | Path, b: str | Path) -> RunComparison:
         tuple(cell_name(cell) for key, cell in first.items() if key not in second),
         tuple(cell_name(cell) for key, cell in second.items() if key not in first),
         tuple(_changes(before, after, [(first[key], second[key]) for key in shared])),
-        tuple(_notes(cells, before, after)),
+        tuple(_notes(cells)),
     )
 
 
@@ -186,9 +199,7 @@ def _corrected(cells: Sequence[CellChange]) -> Iterator[CellChange]:
 # ---- one cell ------------------------------------------------------------------------------------------
 
 
-def _compared(
-    sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> CellChange:
+def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapping[str, Any]) -> CellChange:
     own = {part: str(before[part]) for part in _CELL}
     given = [read_predictions(side.folder, cell) for side, cell in zip(sides, (before, after), strict=True)]
     if given[0] is None or given[1] is None:
@@ -214,6 +225,7 @@ def _compared(
         only_before=len(first) - len(rows),
         only_after=len(second) - len(rows),
         difference=difference,
+        shared_seeds=len(set(first.seeds) & set(second.seeds)),
         flips=tuple(_flips(first, second, rows, others, names, own)),
     )
 
@@ -275,11 +287,13 @@ def _flips(
         new = second.predicted[second.seeds.index(seed)][others]
         truth = first.truth[rows]
         for row in np.flatnonzero(old != new):
-            kind: Literal["gained", "lost", "still wrong"] = "still wrong"
+            kind: Direction = "still wrong"
             if truth[row] in (old[row], new[row]):
                 kind = "gained" if new[row] == truth[row] else "lost"
             classes = (names[index] for index in (truth[row], old[row], new[row]))
-            yield Flip(own["set"], own["encoder"], own["method"], seed, first.images[rows[row]], *classes, kind)
+            yield Flip(
+                own["set"], own["encoder"], own["method"], seed, first.images[rows[row]], *classes, kind
+            )
 
 
 # ---- what else differs ---------------------------------------------------------------------------------
@@ -295,7 +309,9 @@ def _changes(
             yield from _differing(f"{what[:-1]} {name}: ", old, new)
     for old, new in cells:
         kept = ("prompts", "prompts_sha256", "seeds")
-        yield from _differing(f"{cell_name(old)}: ", *({key: cell[key] for key in kept} for cell in (old, new)))
+        yield from _differing(
+            f"{cell_name(old)}: ", *({key: cell[key] for key in kept} for cell in (old, new))
+        )
     for what in ("versions", "hardware"):
         yield from _differing(f"{what}: ", before[what], after[what])
     kept = ("vlcls", "limit", "alpha")
@@ -319,9 +335,7 @@ def _differing(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
         yield Change(f"{where}{key}", old, new)
 
 
-def _notes(
-    cells: Sequence[CellChange], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Iterator[str]:
+def _notes(cells: Sequence[CellChange]) -> Iterator[str]:
     partial = {cell.set: cell for cell in cells if cell.only_before or cell.only_after}
     for name, cell in partial.items():
         yield (
@@ -331,10 +345,5 @@ def _notes(
     for cell in cells:
         if cell.difference is None:
             yield f"{cell.set}: several classes an image, so no predictions to pair and no test."
-        elif not _shared_seeds(cell, before, after):
+        elif not cell.shared_seeds:
             yield f"{cell.set} / {cell.encoder} / {cell.method}: no seed is in both runs, so no image flips."
-
-
-def _shared_seeds(cell: CellChange, before: Mapping[str, Any], after: Mapping[str, Any]) -> set[int]:
-    key = (cell.set, cell.encoder, cell.method)
-    return set(_cells(before)[key]["seeds"]) & set(_cells(after)[key]["seeds"])

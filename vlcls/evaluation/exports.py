@@ -126,7 +126,11 @@ def _summary(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, A
     row |= {name: metrics[name] for name in ("images", "classes", "classes_with_images")}
     for name in _ESTIMATES:
         figure = metrics.get(name) or {}
-        row |= {name: figure.get("value"), f"{name}_low": figure.get("low"), f"{name}_high": figure.get("high")}
+        row |= {
+            name: figure.get("value"),
+            f"{name}_low": figure.get("low"),
+            f"{name}_high": figure.get("high"),
+        }
     return row | {"gain": gain[0]["reason"] if gain else None}
 
 

@@ -101,8 +101,7 @@ def read_predictions(folder: str | Path, cell: Mapping[str, Any]) -> Predictions
         return None
     path = Path(folder) / name
     try:
-        from pyarrow import ArrowException
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise MissingExtraError("reading predictions", "parquet") from error
     try:
