@@ -131,7 +131,7 @@ def points(value: float | None) -> str:
 
 
 def with_interval(estimate: Mapping[str, float] | None, scale: float = 100, digits: int = 1) -> str:
-    """"71.4 [61.0, 79.9]"; empty without an estimate."""
+    """ "71.4 [61.0, 79.9]"; empty without an estimate."""
     if estimate is None:
         return ""
     value, low, high = (f"{scale * estimate[end]:.{digits}f}" for end in ("value", "low", "high"))
@@ -157,7 +157,11 @@ def markdown(sections: Sequence[Section], title: str, about: str) -> str:
     for section in sections:
         blocks = [text for block in section.blocks for text in _block(block)]
         if blocks:
-            parts += [f"## {escaped(section.title)}", *([escaped(section.text)] if section.text else []), *blocks]
+            parts += [
+                f"## {escaped(section.title)}",
+                *([escaped(section.text)] if section.text else []),
+                *blocks,
+            ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from vlcls.evaluation.blocks import clean
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_WIDTH, _ROW = 5.0, 0.3
-_LONGEST = 34
+_WIDTH, _ROW = 4.3, 0.29
+#: Letters of a name at the side of a figure, and of one with a line for itself.
+_LONGEST, _LONGEST_LINE = 24, 46
 #: How an axis writes per cent.
 _PERCENT = "{x:.0f} %"
 #: A figure with its 95 % interval as in results.json: {"value", "low", "high"}.
@@ -51,7 +51,7 @@ def dot_chart(rows: Sequence[Dots], series: Sequence[str], label: str, identifie
         axes = figure.add_subplot()
         for index, name in enumerate(series):
             offset = (index - (len(series) - 1) / 2) * 0.8 / len(series)
-            _dots(axes, rows, index, offset, _short(name))
+            _dots(axes, rows, index, offset, _short(name, _LONGEST_LINE))
         _named_rows(axes, [row.name for row in rows])
         _percent_axis(axes.xaxis)
         axes.set_xlim(*_limits([e for row in rows for e in row.estimates if e is not None]))
@@ -112,27 +112,26 @@ def scatter(
     with drawing():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(_WIDTH, 4.4 + _ROW * (len(series) > 1) * len(series)), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 3.7 + _ROW * (len(series) > 1) * len(series)), layout="constrained")
         axes = figure.add_subplot()
         clipped = [(*(min(max(value, 0.002), 0.998) for value in p[:3]), int(p[3])) for p in points]
         line = sorted((before, expected) for before, _, expected, _ in clipped)
         axes.plot(*zip(*line, strict=True), color=INK, linewidth=1.2, label="expected from the fit set")
         shown = [value for point in clipped for value in point[:3]]
         low, high = _logit_room(min(shown)), _logit_room(max(shown), up=True)
-        axes.plot(
-            [low, high], [low, high], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="no drop"
-        )
+        axes.plot([low, high], [low, high], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="no drop")
         for index, name in enumerate(series):
             own = [point[:3] for point in clipped if point[3] == index]
             for before, after, expected in own:
                 axes.plot([before] * 2, [expected, after], color=SERIES[index % len(SERIES)], linewidth=1)
             axes.plot(
-                [p[0] for p in own], [p[1] for p in own], linestyle="none", markersize=6, label=_short(name),
+                [p[0] for p in own], [p[1] for p in own], linestyle="none", markersize=6,
+                label=_short(name, _LONGEST_LINE),
                 marker=_MARKERS[index % len(_MARKERS)], color=SERIES[index % len(SERIES)],
             )  # fmt: skip
         _logit_axes(axes, low, high)
-        axes.set_xlabel(_short(ends[0]), parse_math=False)
-        axes.set_ylabel(_short(ends[1]), parse_math=False)
+        axes.set_xlabel(_short(ends[0], _LONGEST_LINE), parse_math=False)
+        axes.set_ylabel(_short(ends[1], _LONGEST_LINE), parse_math=False)
         figure.legend(loc="outside lower left", ncols=1, fontsize=9)
         return inline_svg(figure, label, identifier)
 
@@ -145,7 +144,9 @@ def _logit_room(value: float, up: bool = False) -> float:
 def _logit_axes(axes: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    ticks = [tick for tick in (0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.99) if low < tick < high]
+    ticks = [
+        tick for tick in (0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.99) if low < tick < high
+    ]
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         getattr(axes, f"set_{name}scale")("logit")
         axis.set_ticks(ticks)
@@ -200,9 +201,7 @@ def stacked_bars(
     with drawing():
         from matplotlib.figure import Figure
 
-        figure = Figure(
-            figsize=(_WIDTH, 0.45 * len(rows) + 0.6 + 0.22 * len(parts)), layout="constrained"
-        )
+        figure = Figure(figsize=(_WIDTH, 0.45 * len(rows) + 0.6 + 0.22 * len(parts)), layout="constrained")
         axes = figure.add_subplot()
         for index, part in enumerate(parts):
             lefts = [100 * sum(values[:index]) for _, values in rows]
@@ -221,6 +220,10 @@ def stacked_bars(
         return inline_svg(figure, label, identifier)
 
 
-def _short(name: str) -> str:
-    """On one line, and not wider than the figure."""
-    return shorten(clean(name), _LONGEST, placeholder="…") or clean(name)[: _LONGEST - 1] + "…"
+def _short(name: str, longest: int = _LONGEST) -> str:
+    """On one line, and not wider than the figure: without its middle, since both ends may tell it apart."""
+    line = " ".join(clean(name).split())
+    if len(line) <= longest:
+        return line
+    half = longest // 2
+    return f"{line[:half]}…{line[half - longest + 1 :]}"

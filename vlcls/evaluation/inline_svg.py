@@ -22,6 +22,8 @@ _CSS: Mapping[str, str] = {
     FAINT: "var(--faint)",
     **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)},
 }
+#: Pixels to a point at most: 1.33 is the size as drawn.
+_LARGEST = 1.5
 _STYLE: Mapping[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vlcls",
@@ -79,7 +81,7 @@ def inline_svg(figure: Figure, label: str, identifier: str) -> str:
         "viewBox": root.attrib["viewBox"],
         "role": "img",
         "aria-label": label,
-        "style": f"max-width: {1.33 * width:.0f}px",
+        "style": f"max-width: {_LARGEST * width:.0f}px",
     }
     # As HTML: elements without content have an end tag, and there are no names of namespaces.
     return ElementTree.tostring(root, encoding="unicode", method="html")

@@ -15,7 +15,7 @@ from vlcls.evaluation.calibration import reliability
 from vlcls.evaluation.figures import reliability_diagram
 from vlcls.evaluation.metrics import confusion, worst_pairs
 from vlcls.evaluation.run_files import Predictions, read_predictions
-from vlcls.evaluation.sections import MOST_FIGURES, by, left_out, method_name
+from vlcls.evaluation.sections import MOST_FIGURES, by, left_out, method_name, where
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +31,7 @@ def calibration(results: Mapping[str, Any], folder: Path) -> Section | None:
     """A reliability diagram for each cell, of its first seed."""
     blocks = []
     drawn = count = 0
-    for number, (name, cells) in enumerate(by(results["cells"], "set")):
+    for number, ((name, encoder), cells) in enumerate(by(results["cells"], "set", "encoder")):
         figures = []
         for place, cell in enumerate(cells):
             count += bool(cell["predictions"])
@@ -40,10 +40,10 @@ def calibration(results: Mapping[str, Any], folder: Path) -> Section | None:
                 figures.append(_diagram(results, cell, found, f"reliability-{number}-{place}"))
                 drawn += 1
         if figures:
-            blocks.append(Figures(figures, caption=name, small=True))
+            blocks.append(Figures(figures, where(results, name, encoder), small=True))
     text = (
-        "How often predictions of a confidence are right, over that confidence; on the dashed line they are right "
-        "as often as they say. Below: how many images have it. ECE is the mean distance from the line."
+        "How often predictions of a confidence are right, over that confidence; on the dashed line they are "
+        "right as often as they say. Below: how many images have it. ECE is the mean distance from the line."
     )
     text = f"{text} {left_out(count - drawn)}".strip()
     return Section("calibration", "Are confidences honest?", text, blocks) if blocks else None
@@ -54,11 +54,12 @@ def _diagram(
 ) -> Figure:
     metrics = cell["metrics"]
     bins = reliability(found.confidence[0], found.right[0], metrics["bins"])
-    several = len(results["encoders"]) > 1
-    title = method_name(results, cell["method"]) + (f", {cell['encoder']}" if several else "")
+    title = method_name(results, cell["method"])
     error = f"ECE {with_interval(metrics['ece'])} %"
     return Figure(
-        reliability_diagram(bins, f"Reliability of {title} on {cell['set']}: {error}.", identifier),
+        reliability_diagram(
+            bins, f"Reliability of {title} on {cell['set']} with {cell['encoder']}: {error}.", identifier
+        ),
         f"{title}\n{error}",
     )
 
@@ -76,18 +77,15 @@ def mistakes(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None 
         pairs = list(_pairs(found, results["sets"][name]["classes"], name, image_of if budget > 0 else None))
         budget -= sum(mistake.picture is not None for pair in pairs for mistake in pair.examples)
         if pairs:
-            where = f"{name}, {encoder}" if len(results["encoders"]) > 1 else name
-            blocks.append(Pairs(f"{where}: {best['method']}", pairs))
+            blocks.append(Pairs(f"{where(results, name, encoder)}: {best['method']}", pairs))
     text = (
-        "Pairs of classes that are confused most often, by the method of the highest top-1 that is no control. "
-        "The images are those about which it is most confident."
+        "Pairs of classes that are confused most often, by the method of the highest top-1 that is no "
+        "control. The images are those about which it is most confident."
     )
     return Section("mistakes", "Worst confusions", text, blocks) if blocks else None
 
 
-def _pairs(
-    found: Predictions, classes: Sequence[str], name: str, image_of: ImageOf | None
-) -> Iterator[Pair]:
+def _pairs(found: Predictions, classes: Sequence[str], name: str, image_of: ImageOf | None) -> Iterator[Pair]:
     predicted, confidence = found.predicted[0], found.confidence[0]
     for truth, given, count in worst_pairs(confusion(predicted, found.truth, len(classes)), _PAIRS):
         rows = np.flatnonzero((found.truth == truth) & (predicted == given))

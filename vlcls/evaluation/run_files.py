@@ -80,7 +80,8 @@ def read_results(folder: str | Path) -> dict[str, Any]:
         raise EvaluationError(f"{path} does not hold results of `vlcls evaluate`: no format {FORMAT!r}")
     if results.get("version") != VERSION:
         raise EvaluationError(
-            f"{path} has version {results.get('version')!r} of the results' format, this vlcls reads {VERSION}"
+            f"{path} has version {results.get('version')!r} of the results' format; this vlcls reads {VERSION}: "
+            "take a newer one, or evaluate again"
         )
     return results
 

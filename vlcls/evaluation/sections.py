@@ -55,7 +55,8 @@ def what_was_run(results: Results) -> Section:
     return Section("run", "What was run", text, [
         Table("Sets", _columns("set", "#images", "#not read", "#classes", "where from", "content"),
               [_set_row(name, s) for name, s in results["sets"].items()]),
-        Table("Encoders", _columns("encoder", "scores", "precision", "#logit scale", "fingerprint"), encoders),
+        Table("Encoders", _columns("encoder", "scores", "precision", "#logit scale", "fingerprint"),
+              encoders),
         Table("Methods", _columns("method", "option", "reference", "#seeds", "what it does"), methods),
     ])  # fmt: skip
 
@@ -68,20 +69,21 @@ def _set_row(name: str, given: Row) -> list[str]:
 
 def accuracy(results: Results) -> Section | None:
     """A figure and a table for each set."""
-    blocks: list[Block] = []
+    tables: list[Block] = []
     figures = []
-    for number, (name, cells) in enumerate(by(results["cells"], "set")):
+    given = by(results["cells"], "set")
+    for number, (name, cells) in enumerate(given):
         if number < MOST_FIGURES:
             figures.append(_accuracy_figure(results, name, cells, number))
-        blocks.append(_accuracy_table(results, name, cells))
-    if not blocks:
+        tables += [_accuracy_table(results, name, own) for _, own in by(cells, "encoder")]
+    if not tables:
         return None
     text = (
         "Per cent of images whose class is the first (top-1) or among the first five (top-5); brackets hold "
         "95 % intervals over images. Figures of methods with several seeds are means over them."
     )
-    shown = Figures(figures, text=left_out(len(blocks) - len(figures)))
-    return Section("accuracy", "Accuracy", text, [shown, *blocks])
+    shown = Figures(figures, text=left_out(len(given) - len(figures)))
+    return Section("accuracy", "Accuracy", text, [shown, *tables])
 
 
 def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: int) -> Figure:
@@ -106,8 +108,6 @@ def _main(cell: Row) -> Row:
 
 
 def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
-    several = _several(results)
-    first = ["method", *(["encoder"] if several else [])]
     if "mean_average_precision" in cells[0]["metrics"]:
         titles = ["#mean average precision"]
     else:
@@ -121,32 +121,32 @@ def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
             figures = [with_interval(metrics[key]) for key in ("top1", "top5", "mean_class_recall")]
             figures += [with_interval(metrics[key], 1, 3) for key in ("nll", "brier")]
             figures += [with_interval(metrics["ece"])]
-        row = [method_name(results, cell["method"]), *([cell["encoder"]] if several else [])]
-        rows.append([*row, *figures, str(cell["prompts"])])
-    return _without_empty(Table(name, _columns(*first, *titles, "#prompts"), rows))
+        rows.append([method_name(results, cell["method"]), *figures, str(cell["prompts"])])
+    caption = where(results, name, cells[0]["encoder"])
+    return _without_empty(Table(caption, _columns("method", *titles, "#prompts"), rows))
 
 
 def gains(results: Results) -> Section | None:
     """Verdicts, and the paired differences that they rest on."""
     blocks: list[Block] = []
     for (name, encoder), rows in by(results["gains"], "set", "encoder"):
-        where = f"{name}, {encoder}" if _several(results) else name
+        heading = where(results, name, encoder)
         told = [Judgement(row["method"], row["reason"], row["sentence"]) for row in rows]
         references = list(dict.fromkeys(ref for row in rows for ref in row["comparisons"]))
         table = [
             [row["method"], *(_difference(row["comparisons"].get(reference)) for reference in references)]
             for row in rows
         ]
-        blocks.append(Judgements(where, told))
+        blocks.append(Judgements(heading, told))
         columns = [Column("method"), *(Column(f"to {ref}", True) for ref in references)]
-        blocks.append(Table(f"Differences on {where}, in points", columns, table))
+        blocks.append(Table(f"Differences on {heading}, in points", columns, table))
     if not blocks:
         return None
     text = (
-        "Every method is compared on the same images with one prompt, and with controls whose texts say nothing "
-        "about the classes. Differences are in points of accuracy with paired 95 % bootstrap intervals; p values "
-        "are Holm-corrected over the table. Only a method that beats the controls is better because of what its "
-        "texts say."
+        "Every method is compared on the same images with one prompt, and with controls whose texts say "
+        "nothing about the classes. Differences are in points of accuracy with paired 95 % bootstrap "
+        "intervals; p values are Holm-corrected over the table. Only a method that beats the controls is "
+        "better because of what its texts say."
     )
     return Section("gains", "Is the gain real?", text, blocks)
 
@@ -157,22 +157,19 @@ def _difference(given: Row | None) -> str:
 
 def shifts(results: Results) -> Section | None:
     """What is left under each shift, and effective robustness where there is a fit set."""
-    several = _several(results)
     figures, scatters, tables = [], [], []
     for number, ((start, end), rows) in enumerate(by(results["shifts"], "from", "to")):
-        where = f"{start} → {end}"
+        shift = f"{start} → {end}"
         for place, (encoder, own) in enumerate(by(rows, "encoder")):
-            title = f"{where}, {encoder}" if several else where
+            title = where(results, shift, encoder)
             dots = [Dots(method_name(results, r["method"]), [r["before"], r["after"]]) for r in own]
             drops = ", ".join(f"{r['method']} {100 * r['drop']['absolute']:.1f}" for r in own)
             label = f"Accuracy on {start} and on {end} with {encoder}. Drop in points: {drops}."
             if len(figures) < MOST_FIGURES:
-                figures.append(
-                    Figure(dot_chart(dots, [start, end], label, f"drop-{number}-{place}"), title)
-                )
+                figures.append(Figure(dot_chart(dots, [start, end], label, f"drop-{number}-{place}"), title))
+            tables.append(_shift_table(results, title, own))
         if len(scatters) < MOST_FIGURES:
-            scatters += _scatter(where, rows, number)
-        tables.append(_shift_table(results, where, rows))
+            scatters += _scatter(shift, rows, number)
     if not tables:
         return None
     blocks: list[Block] = [Figures(figures)]
@@ -188,7 +185,7 @@ def shifts(results: Results) -> Section | None:
     return Section("shifts", "Under distribution shift", text, [*blocks, *tables])
 
 
-def _scatter(where: str, rows: Sequence[Row], number: int) -> Iterator[Figure]:
+def _scatter(shift: str, rows: Sequence[Row], number: int) -> Iterator[Figure]:
     encoders = list(dict.fromkeys(row["encoder"] for row in rows))
     points = [
         (row["before"]["value"], row["after"]["value"], row["effective_robustness"]["expected"],
@@ -198,54 +195,53 @@ def _scatter(where: str, rows: Sequence[Row], number: int) -> Iterator[Figure]:
     if points:
         above = sum(after > expected for _, after, expected, _ in points)
         label = (
-            f"Effective robustness, {where}: accuracy under the shift over accuracy before it. {above} of "
+            f"Effective robustness, {shift}: accuracy under the shift over accuracy before it. {above} of "
             f"{len(points)} methods are above what the fit set lets expect."
         )
         ends = (f"on {rows[0]['from']}", f"on {rows[0]['to']}")
-        yield Figure(scatter(points, encoders, ends, label, f"robustness-{number}"), where)
+        yield Figure(scatter(points, encoders, ends, label, f"robustness-{number}"), shift)
 
 
-def _shift_table(results: Results, where: str, rows: Sequence[Row]) -> Table:
-    several = _several(results)
+def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
     columns = _columns(
-        "method", *(["encoder"] if several else []), "#before", "#after", "#drop, points", "#drop, relative %",
+        "method", "#before", "#after", "#drop, points", "#drop, relative %",
         "#effective robustness, points", "", "#classes",
     )  # fmt: skip
     table = []
     for row in rows:
         drop, robust = row["drop"], row["effective_robustness"]
         table.append([
-            method_name(results, row["method"]), *([row["encoder"]] if several else []),
+            method_name(results, row["method"]),
             with_interval(row["before"]), with_interval(row["after"]),
             points(drop["absolute"]), points(drop["relative"]),
             signed(robust["value"]) if robust else "",
             "outside the fit set's range" if robust and not robust["inside"] else "",
             str(row["classes"]),
         ])  # fmt: skip
-    return _without_empty(Table(where, columns, table))
+    return _without_empty(Table(caption, columns, table))
 
 
 def groups(results: Results) -> Section | None:
-    """The worst group of each cell."""
-    several = _several(results)
-    rows = []
+    """The worst group of each cell: a table for each set, encoder and column of groups."""
+    rows: dict[str, list[list[str]]] = {}
     for cell in results["cells"]:
         for column, found in cell["groups"].items():
             worst = found["worst"]
-            rows.append([
-                method_name(results, cell["method"]), cell["set"], *([cell["encoder"]] if several else []),
-                column, worst["name"], with_interval(worst["accuracy"]), str(worst["images"]),
-                points(found["average"]), points(found["gap"]), points(found["mean"]),
+            caption = f"{where(results, cell['set'], cell['encoder'])}, by {column}"
+            rows.setdefault(caption, []).append([
+                method_name(results, cell["method"]), worst["name"], with_interval(worst["accuracy"]),
+                str(worst["images"]), points(found["average"]), points(found["gap"]), points(found["mean"]),
                 points(found["reweighted"]), str(len(found["groups"])), str(len(found["empty"]) or ""),
             ])  # fmt: skip
     if not rows:
         return None
     columns = _columns(
-        "method", "set", *(["encoder"] if several else []), "groups by", "worst group", "#its accuracy",
-        "#its images", "#average", "#gap, points", "#mean of groups", "#reweighted", "#groups", "#without images",
+        "method", "worst group", "#its accuracy", "#its images", "#average", "#gap, points",
+        "#mean of groups", "#reweighted", "#groups", "#without images",
     )  # fmt: skip
     text = "The group of images of the least accuracy, and how far it is below the average over all images."
-    return Section("groups", "Worst group", text, [_without_empty(Table("Worst groups", columns, rows))])
+    tables = [_without_empty(Table(caption, columns, some)) for caption, some in rows.items()]
+    return Section("groups", "Worst group", text, tables)
 
 
 def corruptions(results: Results) -> Section | None:
@@ -257,7 +253,8 @@ def corruptions(results: Results) -> Section | None:
         columns = [*_columns("method", *(["encoder"] if several else []), "#mean"),
                    *(Column(kind, True) for kind in kinds)]  # fmt: skip
         table = [
-            [method_name(results, row["method"]), *([row["encoder"]] if several else []), f"{row['mean']:.1f}",
+            [method_name(results, row["method"]), *([row["encoder"]] if several else []),
+             f"{row['mean']:.1f}",
              *(f"{row['errors'][kind]:.1f}" if kind in row["errors"] else "" for kind in kinds)]
             for row in rows
         ]  # fmt: skip
@@ -273,14 +270,16 @@ def rationales(results: Results) -> Section | None:
     if not rows:
         return None
     names = list(_QUADRANTS)
-    titles = [", ".join(str(row[part]) for part in ("set", "encoder", "method") if row.get(part)) for row in rows]
+    titles = [
+        ", ".join(str(row[part]) for part in ("set", "encoder", "method") if row.get(part)) for row in rows
+    ]
     found = [row["quadrants"] for row in rows]
     bars = [
         (title, [each[name]["value"] for name in names])
         for title, each in zip(titles, found, strict=True) if each["images"]
     ]  # fmt: skip
     label = "Right for the right reasons: " + "; ".join(
-        f"{title}: {', '.join(f'{name} {100 * value:.0f} %' for name, value in zip(names, values, strict=True))}"
+        title + "".join(f", {name} {100 * value:.0f} %" for name, value in zip(names, values, strict=True))
         for title, values in bars
     )
     blocks: list[Block] = []
@@ -317,7 +316,9 @@ def problems(results: Results) -> Section | None:
     if not rows:
         return None
     more = f" {len(rows) - MOST_ROWS} more are in results.json." if len(rows) > MOST_ROWS else ""
-    text = f"Zero-shot accuracy depends on the names of classes. Look at these before trusting a figure.{more}"
+    text = (
+        f"Zero-shot accuracy depends on the names of classes. Look at these before trusting a figure.{more}"
+    )
     table = Table("Class names", _columns("set", "what was found"), rows[:MOST_ROWS])
     return Section("problems", "Problems with class names", text, [table])
 
@@ -344,6 +345,11 @@ def method_name(results: Results, method: str) -> str:
 def left_out(count: int) -> str:
     """What stands below figures of which some are not shown."""
     return f"{count} more are not drawn; the tables have their figures." if count > 0 else ""
+
+
+def where(results: Results, name: str, encoder: str) -> str:
+    """With the encoder, if there are several."""
+    return f"{name}, {encoder}" if _several(results) else name
 
 
 def _several(results: Results) -> bool:
