@@ -1,0 +1,178 @@
+"""`vlcls compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from vlcls.cli.options import OUTPUT
+from vlcls.cli.output import opened
+from vlcls.cli.progress import status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vlcls.evaluation.comparison import CellChange, RunComparison
+    from vlcls.evaluation.significance import Difference
+
+_COLOURS = {"gained": "green", "lost": "red", "still wrong": "dim"}
+
+
+class CompareFormat(str, Enum):
+    table = "table"
+    json = "json"
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A folder that `vlcls evaluate` wrote.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, compared with the first.")],
+    flips: Annotated[
+        Path | None,
+        typer.Option("--flips", metavar="FILE", help="Write every flipped image here, as JSON Lines."),
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", min=0, help="Flipped images in the table.", rich_help_panel=OUTPUT)
+    ] = 20,
+    format: Annotated[
+        CompareFormat, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
+    ] = CompareFormat.table,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+) -> None:
+    """Say what changed between two evaluations, which images flipped, and whether it is significant.
+
+    Cells (set, encoder, method) that both runs have are compared on the images that both have. p values are
+    exact McNemar tests, or with several seeds tests that count the seeds in, Holm-corrected over all cells.
+
+    [bold]Examples[/]
+
+      vlcls compare runs/monday runs/tuesday
+      vlcls compare runs/monday runs/tuesday --format json --flips flips.jsonl
+    """
+    with status("comparing"):
+        from vlcls.evaluation.comparison import compare_runs
+
+        found = compare_runs(run_a, run_b)
+    if flips is not None:
+        with opened(flips) as stream:
+            stream.writelines(json.dumps(vars(flip), ensure_ascii=False) + "\n" for flip in found.flips)
+    with opened(output) as stream:
+        if format is CompareFormat.json:
+            json.dump(found.to_json(), stream, ensure_ascii=False, indent=1)
+            stream.write("\n")
+        else:
+            _write_table(found, stream, top)
+
+
+def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+    for note in found.notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
+    _cells(console, found)
+    for names, which in ((found.only_before, "first"), (found.only_after, "second")):
+        if names:
+            console.print(f"\nonly in the {which} run: {', '.join(names)}", style="dim", markup=False)
+    _changes(console, found)
+    _flips(console, found, top)
+
+
+def _cells(console: Console, found: RunComparison) -> None:
+    table = _table(
+        "set", "encoder", "method", "before", "after", "change", "95 % interval", "images", "gained", "lost",
+        "p (Holm)", "", right=range(3, 11),
+    )  # fmt: skip
+    changed = [cell for cell in found.cells if not cell.unchanged]
+    for cell in changed:
+        table.add_row(*map(_text, (cell.set, cell.encoder, cell.method)), *_figures(cell, found.alpha))
+    if changed:
+        console.print(table)
+    if len(changed) < len(found.cells):
+        console.print(
+            f"{len(found.cells) - len(changed)} of {len(found.cells)} cells are the same: no image is given "
+            "another class",
+            style="dim",
+        )
+
+
+def _figures(cell: CellChange, alpha: float) -> list[Any]:
+    ends = [f"{100 * cell.before:.2f}", f"{100 * cell.after:.2f}", f"{100 * (cell.after - cell.before):+.2f}"]
+    if cell.difference is None:
+        return [*ends, "", "", "", "", "", "no test"]
+    apart = cell.difference.difference
+    significant = cell.difference.adjusted <= alpha
+    word = ("better" if apart.value > 0 else "worse") if significant else "no evidence"
+    colour = {"better": "bold green", "worse": "bold red"}.get(word, "dim")
+    return [
+        *ends,
+        f"{100 * apart.low:+.2f} to {100 * apart.high:+.2f}",
+        str(cell.images),
+        *(f"{count:.3g}" for count in _gained_and_lost(cell, cell.difference)),
+        f"{cell.difference.adjusted:.2g}",
+        _text(word, colour),
+    ]
+
+
+def _gained_and_lost(cell: CellChange, difference: Difference) -> tuple[float, float]:
+    """Images a seed: of the same seeds if both runs have any, else over all pairs of seeds."""
+    if not cell.shared_seeds:
+        return difference.gained, difference.lost
+    return cell.counts["gained"] / cell.shared_seeds, cell.counts["lost"] / cell.shared_seeds
+
+
+def _changes(console: Console, found: RunComparison) -> None:
+    if not found.changes:
+        console.print("\nnothing else differs: same encoders, prompts, data and versions", style="dim")
+        return
+    console.print()
+    table = _table("what else differs", "before", "after")
+    for change in found.changes:
+        table.add_row(*map(_text, (change.what, change.before, change.after)))
+    console.print(table)
+
+
+def _flips(console: Console, found: RunComparison, top: int) -> None:
+    count = sum(len(cell.flips) for cell in found.cells)
+    if not count or not top:
+        console.print(f"\n{count} images flipped", style="dim")
+        return
+    console.print()
+    seeds = len({flip.seed for flip in found.flips}) > 1
+    table = _table("image", "is", "before", "after", "", *(["seed"] if seeds else []), "where")
+    for flip in islice(found.flips, top):
+        table.add_row(
+            *map(_text, (flip.image, flip.truth, flip.before, flip.after)),
+            _text(flip.direction, _COLOURS[flip.direction]),
+            *([str(flip.seed)] if seeds else []),
+            _text(f"{flip.set} / {flip.encoder} / {flip.method}", "dim"),
+        )
+    console.print(table)
+    if count > top:
+        console.print(f"{count - top} more flips (--flips FILE writes all)", style="dim")
+
+
+def _table(*titles: str, right: Sequence[int] = ()) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="right" if place in right else "left", overflow="fold")
+    return table
+
+
+def _text(value: Any, style: str = "") -> Any:
+    """Never markup: names of files may hold brackets."""
+    from rich.text import Text
+
+    return Text("none" if value is None else str(value), style)

@@ -1,0 +1,96 @@
+"""Results as a page and as Markdown.
+
+The page is one file that loads nothing and runs nothing: styles and figures are in it, thumbnails are data
+URIs, and its content security policy forbids the rest. Everything from data is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlcls.errors import MissingExtraError
+from vlcls.evaluation import sections
+from vlcls.evaluation.blocks import Section, clean, markdown
+from vlcls.evaluation.mistakes import ImageOf, calibration, mistakes
+from vlcls.store import write_atomically
+
+_TEMPLATE = "report.html.j2"
+_TITLE = "Zero-shot evaluation"
+#: How a reason is shown: what is claimed, what is not, and what is bad.
+_TONES = {"what the text says": "good", "worse": "bad"}
+
+
+def write_report(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None = None) -> Path:
+    """Write `report.html` and `report.md`.
+
+    Args:
+        results: All of `results.json`.
+        folder: The run's, where the predictions are that `results` names.
+        image_of: Gives pictures for thumbnails of mistakes; without it there are only names.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        EvaluationError: Predictions that are missing or damaged.
+        MissingExtraError: Jinja2, Matplotlib or PyArrow is not installed.
+    """
+    folder = Path(folder)
+    found = _sections(results, folder, image_of)
+    about = _about(results)
+    page = _rendered(found, results, about)
+    write_atomically(folder, "report.md", markdown(found, _TITLE, about).encode())
+    return write_atomically(folder, "report.html", page.encode())
+
+
+def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None) -> list[Section]:
+    found = [
+        sections.what_was_run(results),
+        sections.accuracy(results),
+        sections.gains(results),
+        sections.shifts(results),
+        calibration(results, folder),
+        mistakes(results, folder, image_of),
+        sections.groups(results),
+        sections.corruptions(results),
+        sections.rationales(results),
+        sections.unreadable(results),
+        sections.problems(results),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _about(results: Mapping[str, Any]) -> str:
+    counts = {
+        "method": len(results["methods"]),
+        "set": len(results["sets"]),
+        "encoder": len(results["encoders"]),
+        "image": sum(each["images"] for each in results["sets"].values()),
+    }
+    said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+    limit = f" At most {results['limit']} images of each set." if results.get("limit") else ""
+    return f"{said}. vlcls {results['vlcls']}, {results['date']}.{limit}"
+
+
+def _rendered(found: Sequence[Section], results: Mapping[str, Any], about: str) -> str:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("a report", "evaluation") from error
+    environment = Environment(
+        loader=PackageLoader("vlcls.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    template = environment.get_template(_TEMPLATE)
+    return template.render(title=_TITLE, about=about, sections=found, tones=_TONES, date=results["date"])
+
+
+def _printable(value: Any) -> Any:
+    """What Jinja escapes next; figures are markup already, made of clean texts."""
+    return clean(value) if type(value) is str else value

@@ -1,0 +1,367 @@
+"""The sections of a report that follow from `results.json` alone. Those without data are None."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from vlcls.evaluation.blocks import (
+    Block,
+    Column,
+    Figure,
+    Figures,
+    Judgement,
+    Judgements,
+    Section,
+    Table,
+    points,
+    signed,
+    with_interval,
+)
+from vlcls.evaluation.figures import Dots, dot_chart, scatter, stacked_bars
+
+Results = Mapping[str, Any]
+Row = Mapping[str, Any]
+#: Of one kind in a report, and rows of a list.
+MOST_FIGURES, MOST_ROWS = 48, 50
+#: Quadrants of rationales in words.
+_QUADRANTS = {
+    "RR": "category right, rationale right",
+    "RW": "category right, rationale wrong",
+    "WR": "category wrong, rationale right",
+    "WW": "both wrong",
+}
+
+
+def what_was_run(results: Results) -> Section:
+    """Encoders, sets, methods and versions."""
+    encoders = [
+        [name, str(e["activation"]), str(e["precision"]), f"{e['logit_scale']:.4g}", str(e["fingerprint"])]
+        for name, e in results["encoders"].items()
+    ]
+    methods = [
+        [
+            name + (" (control)" if m["control"] else ""),
+            m["spec"],
+            str(m["reference"] or ""),
+            str(len(m["seeds"])),
+            m["about"],
+        ]
+        for name, m in results["methods"].items()
+    ]
+    versions = {"vlcls": results["vlcls"], **results["versions"], **results["hardware"]}
+    text = f"With {', '.join(f'{name} {value}' for name, value in versions.items())}."
+    return Section("run", "What was run", text, [
+        Table("Sets", _columns("set", "#images", "#not read", "#classes", "where from", "content"),
+              [_set_row(name, s) for name, s in results["sets"].items()]),
+        Table("Encoders", _columns("encoder", "scores", "precision", "#logit scale", "fingerprint"),
+              encoders),
+        Table("Methods", _columns("method", "option", "reference", "#seeds", "what it does"), methods),
+    ])  # fmt: skip
+
+
+def _set_row(name: str, given: Row) -> list[str]:
+    source = ", ".join(f"{key} {value}" for key, value in given["source"].items() if value is not None)
+    counts = [given["images"], len(given["unreadable"]), len(given["classes"])]
+    return [name, *map(str, counts), source, str(given["content_sha256"] or "")[:16]]
+
+
+def accuracy(results: Results) -> Section | None:
+    """A figure and a table for each set."""
+    tables: list[Block] = []
+    figures = []
+    given = by(results["cells"], "set")
+    for number, (name, cells) in enumerate(given):
+        if number < MOST_FIGURES:
+            figures.append(_accuracy_figure(results, name, cells, number))
+        tables += [_accuracy_table(results, name, own) for _, own in by(cells, "encoder")]
+    if not tables:
+        return None
+    text = (
+        "Per cent of images whose class is the first (top-1) or among the first five (top-5); brackets hold "
+        "95 % intervals over images. Figures of methods with several seeds are means over them."
+    )
+    shown = Figures(figures, text=left_out(len(given) - len(figures)))
+    return Section("accuracy", "Accuracy", text, [shown, *tables])
+
+
+def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: int) -> Figure:
+    encoders = list(dict.fromkeys(cell["encoder"] for cell in cells))
+    rows = []
+    for method, own in by(cells, "method"):
+        of = {cell["encoder"]: _main(cell) for cell in own}
+        rows.append(Dots(method_name(results, method), [of.get(encoder) for encoder in encoders]))
+    values = ", ".join(
+        f"{cell['method']}{' with ' + cell['encoder'] if len(encoders) > 1 else ''} "
+        f"{100 * _main(cell)['value']:.1f} %"
+        for cell in cells
+    )
+    label = f"Accuracy on {name} with 95 % intervals: {values}."
+    return Figure(dot_chart(rows, encoders, label, f"accuracy-{number}"), name)
+
+
+def _main(cell: Row) -> Row:
+    metrics = cell["metrics"]
+    found: Row = metrics["mean_average_precision"] if "mean_average_precision" in metrics else metrics["top1"]
+    return found
+
+
+def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
+    if "mean_average_precision" in cells[0]["metrics"]:
+        titles = ["#mean average precision"]
+    else:
+        titles = ["#top-1", "#top-5", "#mean class recall", "#NLL", "#Brier", "#ECE %"]
+    rows = []
+    for cell in cells:
+        metrics = cell["metrics"]
+        if len(titles) == 1:
+            figures = [with_interval(metrics["mean_average_precision"])]
+        else:
+            figures = [with_interval(metrics[key]) for key in ("top1", "top5", "mean_class_recall")]
+            figures += [with_interval(metrics[key], 1, 3) for key in ("nll", "brier")]
+            figures += [with_interval(metrics["ece"])]
+        rows.append([method_name(results, cell["method"]), *figures, str(cell["prompts"])])
+    caption = where(results, name, cells[0]["encoder"])
+    return _without_empty(Table(caption, _columns("method", *titles, "#prompts"), rows))
+
+
+def gains(results: Results) -> Section | None:
+    """Verdicts, and the paired differences that they rest on."""
+    blocks: list[Block] = []
+    for (name, encoder), rows in by(results["gains"], "set", "encoder"):
+        heading = where(results, name, encoder)
+        told = [Judgement(row["method"], row["reason"], row["sentence"]) for row in rows]
+        references = list(dict.fromkeys(ref for row in rows for ref in row["comparisons"]))
+        table = [
+            [row["method"], *(_difference(row["comparisons"].get(reference)) for reference in references)]
+            for row in rows
+        ]
+        blocks.append(Judgements(heading, told))
+        columns = [Column("method"), *(Column(f"to {ref}", True) for ref in references)]
+        blocks.append(Table(f"Differences on {heading}, in points", columns, table))
+    if not blocks:
+        return None
+    text = (
+        "Every method is compared on the same images with one prompt, and with controls whose texts say "
+        "nothing about the classes. Differences are in points of accuracy with paired 95 % bootstrap "
+        "intervals; p values are Holm-corrected over the table. Only a method that beats the controls is "
+        "better because of what its texts say."
+    )
+    return Section("gains", "Is the gain real?", text, blocks)
+
+
+def _difference(given: Row | None) -> str:
+    return "" if given is None else f"{signed(given['difference'])}, p = {given['adjusted']:.2g}"
+
+
+def shifts(results: Results) -> Section | None:
+    """What is left under each shift, and effective robustness where there is a fit set."""
+    figures, scatters, tables = [], [], []
+    for number, ((start, end), rows) in enumerate(by(results["shifts"], "from", "to")):
+        shift = f"{start} → {end}"
+        for place, (encoder, own) in enumerate(by(rows, "encoder")):
+            title = where(results, shift, encoder)
+            dots = [Dots(method_name(results, r["method"]), [r["before"], r["after"]]) for r in own]
+            drops = ", ".join(f"{r['method']} {100 * r['drop']['absolute']:.1f}" for r in own)
+            label = f"Accuracy on {start} and on {end} with {encoder}. Drop in points: {drops}."
+            if len(figures) < MOST_FIGURES:
+                figures.append(Figure(dot_chart(dots, [start, end], label, f"drop-{number}-{place}"), title))
+            tables.append(_shift_table(results, title, own))
+        if len(scatters) < MOST_FIGURES:
+            scatters += _scatter(shift, rows, number)
+    if not tables:
+        return None
+    blocks: list[Block] = [Figures(figures)]
+    if scatters:
+        sources = sorted({r["effective_robustness"]["source"] for r in results["shifts"]
+                          if r["effective_robustness"]})  # fmt: skip
+        about = (
+            "How far an accuracy under the shift is above the line that the models of a fit set follow. Fit "
+            f"set: {'; '.join(source for source in sources if source) or 'not named'}"
+        )
+        blocks.append(Figures(scatters, "Effective robustness", about))
+    text = "Accuracy in distribution, and what is left of it elsewhere, over the classes that both sets have."
+    return Section("shifts", "Under distribution shift", text, [*blocks, *tables])
+
+
+def _scatter(shift: str, rows: Sequence[Row], number: int) -> Iterator[Figure]:
+    encoders = list(dict.fromkeys(row["encoder"] for row in rows))
+    points = [
+        (row["before"]["value"], row["after"]["value"], row["effective_robustness"]["expected"],
+         encoders.index(row["encoder"]))
+        for row in rows if row["effective_robustness"]
+    ]  # fmt: skip
+    if points:
+        above = sum(after > expected for _, after, expected, _ in points)
+        label = (
+            f"Effective robustness, {shift}: accuracy under the shift over accuracy before it. {above} of "
+            f"{len(points)} methods are above what the fit set lets expect."
+        )
+        ends = (f"on {rows[0]['from']}", f"on {rows[0]['to']}")
+        yield Figure(scatter(points, encoders, ends, label, f"robustness-{number}"), shift)
+
+
+def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
+    columns = _columns(
+        "method", "#before", "#after", "#drop, points", "#drop, relative %",
+        "#effective robustness, points", "", "#classes",
+    )  # fmt: skip
+    table = []
+    for row in rows:
+        drop, robust = row["drop"], row["effective_robustness"]
+        table.append([
+            method_name(results, row["method"]),
+            with_interval(row["before"]), with_interval(row["after"]),
+            points(drop["absolute"]), points(drop["relative"]),
+            signed(robust["value"]) if robust else "",
+            "outside the fit set's range" if robust and not robust["inside"] else "",
+            str(row["classes"]),
+        ])  # fmt: skip
+    return _without_empty(Table(caption, columns, table))
+
+
+def groups(results: Results) -> Section | None:
+    """The worst group of each cell: a table for each set, encoder and column of groups."""
+    rows: dict[str, list[list[str]]] = {}
+    for cell in results["cells"]:
+        for column, found in cell["groups"].items():
+            worst = found["worst"]
+            caption = f"{where(results, cell['set'], cell['encoder'])}, by {column}"
+            rows.setdefault(caption, []).append([
+                method_name(results, cell["method"]), worst["name"], with_interval(worst["accuracy"]),
+                str(worst["images"]), points(found["average"]), points(found["gap"]), points(found["mean"]),
+                points(found["reweighted"]), str(len(found["groups"])), str(len(found["empty"]) or ""),
+            ])  # fmt: skip
+    if not rows:
+        return None
+    columns = _columns(
+        "method", "worst group", "#its accuracy", "#its images", "#average", "#gap, points",
+        "#mean of groups", "#reweighted", "#groups", "#without images",
+    )  # fmt: skip
+    text = "The group of images of the least accuracy, and how far it is below the average over all images."
+    tables = [_without_empty(Table(caption, columns, some)) for caption, some in rows.items()]
+    return Section("groups", "Worst group", text, tables)
+
+
+def corruptions(results: Results) -> Section | None:
+    """One table for each kind of mean, one column for each corruption."""
+    several = _several(results)
+    tables = []
+    for (name, baseline, data), rows in by(results["corruptions"], "name", "baseline", "set"):
+        kinds = list(dict.fromkeys(kind for row in rows for kind in row["errors"]))
+        columns = [*_columns("method", *(["encoder"] if several else []), "#mean"),
+                   *(Column(kind, True) for kind in kinds)]  # fmt: skip
+        table = [
+            [method_name(results, row["method"]), *([row["encoder"]] if several else []),
+             f"{row['mean']:.1f}",
+             *(f"{row['errors'][kind]:.1f}" if kind in row["errors"] else "" for kind in kinds)]
+            for row in rows
+        ]  # fmt: skip
+        unit = f"per cent of the errors of {baseline}" if baseline else "per cent"
+        tables.append(Table(f"{name}, {data}, {unit}", columns, table))
+    text = "Errors, means over severities: less is better."
+    return Section("corruptions", "Corrupted images", text, tables) if tables else None
+
+
+def rationales(results: Results) -> Section | None:
+    """Quadrants: category right or wrong, rationale right or wrong."""
+    rows = results.get("rationales") or []
+    if not rows:
+        return None
+    names = list(_QUADRANTS)
+    titles = [
+        ", ".join(str(row[part]) for part in ("set", "encoder", "method") if row.get(part)) for row in rows
+    ]
+    found = [row["quadrants"] for row in rows]
+    bars = [
+        (title, [each[name]["value"] for name in names])
+        for title, each in zip(titles, found, strict=True) if each["images"]
+    ]  # fmt: skip
+    label = "Right for the right reasons: " + "; ".join(
+        title + "".join(f", {name} {100 * value:.0f} %" for name, value in zip(names, values, strict=True))
+        for title, values in bars
+    )
+    blocks: list[Block] = []
+    if bars:
+        parts = [f"{name}: {said}" for name, said in _QUADRANTS.items()]
+        shown = bars[:MOST_FIGURES]
+        blocks.append(Figures([Figure(stacked_bars(shown, parts, label, "rationales"), "Quadrants, %")]))
+    columns = _columns("what", *(f"#{name}" for name in names), "#category right", "#images")
+    table = [
+        [title, *(with_interval(each[name]) for name in (*names, "accuracy")), str(each["images"])]
+        for title, each in zip(titles, found, strict=True)
+    ]
+    blocks.append(Table("Parts of all images, %", columns, table))
+    text = "Whether the category is right, and whether the true rationale comes with the category predicted."
+    return Section("rationales", "Right for the right reasons?", text, blocks)
+
+
+def unreadable(results: Results) -> Section | None:
+    """Images that were left out of every method alike."""
+    rows = [
+        [bad["image"], name, bad["error"]] for name, s in results["sets"].items() for bad in s["unreadable"]
+    ]
+    if not rows:
+        return None
+    more = f" {len(rows) - MOST_ROWS} more are in unreadable.jsonl." if len(rows) > MOST_ROWS else ""
+    text = f"{len(rows)} images could not be read. They are left out of every method alike.{more}"
+    table = Table("Not read", _columns("image", "set", "why"), rows[:MOST_ROWS])
+    return Section("unreadable", "Images that could not be read", text, [table])
+
+
+def problems(results: Results) -> Section | None:
+    """What the check of class names found."""
+    rows = [[name, said] for name, s in results["sets"].items() for said in s["problems"]]
+    if not rows:
+        return None
+    more = f" {len(rows) - MOST_ROWS} more are in results.json." if len(rows) > MOST_ROWS else ""
+    text = (
+        f"Zero-shot accuracy depends on the names of classes. Look at these before trusting a figure.{more}"
+    )
+    table = Table("Class names", _columns("set", "what was found"), rows[:MOST_ROWS])
+    return Section("problems", "Problems with class names", text, [table])
+
+
+# ---- shared by the sections ----------------------------------------------------------------------------
+
+
+def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
+    """Rows with equal values of some keys together, in the order of the first of each."""
+
+    def key(row: Row) -> Any:
+        return row[keys[0]] if len(keys) == 1 else tuple(row[name] for name in keys)
+
+    order = {value: place for place, value in enumerate(dict.fromkeys(map(key, rows)))}
+    ordered = sorted(rows, key=lambda row: order[key(row)])
+    return [(value, list(some)) for value, some in groupby(ordered, key)]
+
+
+def method_name(results: Results, method: str) -> str:
+    """With what it is there for, if it is a control."""
+    return f"{method} (control)" if results["methods"].get(method, {}).get("control") else method
+
+
+def left_out(count: int) -> str:
+    """What stands below figures of which some are not shown."""
+    return f"{count} more are not drawn; the tables have their figures." if count > 0 else ""
+
+
+def where(results: Results, name: str, encoder: str) -> str:
+    """With the encoder, if there are several."""
+    return f"{name}, {encoder}" if _several(results) else name
+
+
+def _several(results: Results) -> bool:
+    return len({cell["encoder"] for cell in results["cells"]}) > 1
+
+
+def _columns(*titles: str) -> list[Column]:
+    """Of numbers where a title begins with "#"."""
+    return [Column(title.removeprefix("#"), title.startswith("#")) for title in titles]
+
+
+def _without_empty(table: Table) -> Table:
+    kept = [place for place in range(len(table.columns)) if any(row[place] for row in table.rows)]
+    columns = [table.columns[place] for place in kept]
+    return Table(table.caption, columns, [[row[place] for place in kept] for row in table.rows])
