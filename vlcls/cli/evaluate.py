@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vlcls.evaluation.plan import Plan
 
 DATA, METHODS = "Data", "Methods"
+_COLOURS = {"what the text says": "green", "ensembling alone": "yellow", "worse": "red"}
 
 
 def evaluate(
@@ -262,12 +263,16 @@ def _print(results: dict[str, Any], output: Path) -> None:
         table.add_column(title, overflow="fold")
     for title in ("top-1", "95 % interval", "ECE"):
         table.add_column(title, justify="right")
+    table.add_column("gain over one prompt")
+    reasons = {_place(gain): gain["reason"] for gain in results["gains"]}
     for cell in results["cells"]:
         name = Text(cell["method"], "dim" if results["methods"][cell["method"]]["control"] else "")
-        table.add_row(Text(cell["set"]), Text(cell["encoder"]), name, *_figures(cell["metrics"]))
+        reason = Text(reasons.get(_place(cell), ""), _COLOURS.get(reasons.get(_place(cell), ""), ""))
+        table.add_row(Text(cell["set"]), Text(cell["encoder"]), name, *_figures(cell["metrics"]), reason)
     console.print(table)
     for gain in results["gains"]:
-        console.print(Text(f"{gain['set']}, {gain['method']}: {gain['sentence']}"), soft_wrap=True)
+        if gain["reason"] != "no evidence":
+            console.print(Text(f"{gain['set']}, {gain['method']}: {gain['sentence']}"), soft_wrap=True)
     for failure in results["failed"]:
         typer.echo(f"not run: {failure['method']} on {failure['set']}: {failure['error']}", err=True)
     for name, about in results["sets"].items():
@@ -276,6 +281,10 @@ def _print(results: dict[str, Any], output: Path) -> None:
                 f"{name}: {len(about['unreadable'])} images could not be read and are left out", err=True
             )
     typer.echo(output / "report.html", err=True)
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["set"], row["encoder"], row["method"]
 
 
 def _figures(metrics: dict[str, Any]) -> list[str]:
