@@ -354,6 +354,23 @@ def test_kinds_of_label_columns(tmp_path, dataset, streaming):
             open_set(path, label_column="word", streaming=True)
 
 
+def test_attributes_that_are_true_or_false(tmp_path, dataset):
+    blond = [number % 3 == 0 for number in range(12)]
+    male = [number % 2 == 0 for number in range(12)]
+    dataset.add_column("blond", blond).add_column("male", male).to_parquet(tmp_path / "a.parquet")
+    for streaming in (False, True):
+        found = open_set(
+            tmp_path / "a.parquet",
+            label_column="blond",
+            labels=["dark hair", "blond hair"],
+            group_columns=["male"],
+            streaming=streaming,
+        )
+        part = whole(found)
+        assert [found.labels.names[place] == "blond hair" for (place,) in part.truth] == blond
+        assert part.groups["male"] == tuple(map(str, male))
+
+
 def test_paths_in_files_that_datasets_reads(tmp_path):
     write_images(tmp_path, [f"images/{number}.png" for number in range(12)])
     rows = {"image": [f"images/{n}.png" for n in range(12)], "label": [NAMES[place] for place in TRUTH]}
