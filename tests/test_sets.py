@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import datasets
+import fsspec
 import huggingface_hub
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from vlcls import imagenet, wordnet
 from vlcls.demo import DEMO_LABELS
 from vlcls.errors import EvaluationError, ImageError, LabelError
 from vlcls.evaluation.class_names import matched, own_labels
+from vlcls.evaluation.hf_sets import open_rows
 from vlcls.evaluation.parts import STREAMED_PART, EvaluationSet, LabelledPart, joined_parts
 from vlcls.evaluation.sets import (
     check_labels,
@@ -121,6 +123,10 @@ def test_class_folders(tmp_path):
     assert found.labels.names == ("cat", "owl", "red panda") and found.name == "set" and found.count == 12
     assert [NAMES[TRUTH[n]] for n in numbers(part)] == [found.labels.ids[place] for (place,) in part.truth]
     assert found.problems == ("Folders without an image count as no class: 'dodo'.",)
+    (tmp_path / "set" / "notes.csv").write_text("a,b\n")
+    assert open_set(tmp_path / "set").labels == found.labels
+    with pytest.raises(EvaluationError, match="only data sets on the Hub have revisions"):
+        open_set(tmp_path / "set", revision="abc")
     chosen = open_set(tmp_path / "set", labels=["owl", "cat", "Red Panda", "yak"], name="mine")
     assert chosen.labels.names == ("owl", "cat", "Red Panda", "yak") and chosen.name == "mine"
     assert "1 of 4 classes have no image: 'yak'." in chosen.problems
@@ -346,6 +352,53 @@ def test_kinds_of_label_columns(tmp_path, dataset, streaming):
     if streaming:
         with pytest.raises(LabelError, match="a stream without class names: give the labels"):
             open_set(path, label_column="word", streaming=True)
+
+
+def test_attributes_that_are_true_or_false(tmp_path, dataset):
+    blond = [number % 3 == 0 for number in range(12)]
+    male = [number % 2 == 0 for number in range(12)]
+    dataset.add_column("blond", blond).add_column("male", male).to_parquet(tmp_path / "a.parquet")
+    for streaming in (False, True):
+        found = open_set(
+            tmp_path / "a.parquet",
+            label_column="blond",
+            labels=["dark hair", "blond hair"],
+            group_columns=["male"],
+            streaming=streaming,
+        )
+        part = whole(found)
+        assert [found.labels.names[place] == "blond hair" for (place,) in part.truth] == blond
+        assert part.groups["male"] == tuple(map(str, male))
+
+
+def test_paths_in_files_that_datasets_reads(tmp_path):
+    write_images(tmp_path, [f"images/{number}.png" for number in range(12)])
+    rows = {"image": [f"images/{n}.png" for n in range(12)], "label": [NAMES[place] for place in TRUTH]}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "a.parquet")
+    datasets.Dataset.from_dict(rows).to_json(tmp_path / "a.json")
+    for file in ("a.parquet", "a.json"):
+        for streaming in (False, True):
+            found = open_set(tmp_path / file, labels=NAMES, streaming=streaming)
+            assert numbers(whole(found)) == list(range(12))
+            assert [place for (place,) in whole(found).truth] == TRUTH
+    with pytest.raises(EvaluationError, match="holds text, and there is no folder it is in"):
+        open_rows(datasets.Dataset.from_dict(rows), "org/x", columns=(None, None, ()), labels=None)
+
+
+def test_images_that_a_stream_only_names():
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/vlcls/a.png", encoded(5))
+
+    def rows():
+        yield {"image": {"path": "memory://vlcls/a.png", "bytes": None}, "label": 0}
+        yield {"image": {"path": "memory://vlcls/b.png", "bytes": None}, "label": 0}
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a"])})
+    stream = datasets.IterableDataset.from_generator(rows, features=features)
+    part = joined_parts(open_rows(stream, "x", columns=(None, None, ()), labels=None).parts(None))
+    assert numbers(LabelledPart(part.sources[:1], part.truth[:1], {})) == [5]
+    with pytest.raises(ImageError, match="image 1: cannot be read"):
+        load_source(part.sources[1])
 
 
 def test_a_stream_holds_few_images(tmp_path):
@@ -620,6 +673,9 @@ def test_labels_are_matched_by_name_or_place():
     assert places == [0, 1] and "1 of 2 class names were replaced" in said[0]
     with pytest.raises(LabelError, match=r"w: the labels are in another order.*class 0 is 'a'.*number 1"):
         matched(["a", "b", "c"], as_labels(["b", "a", "d"]), "w")
+    assert matched(["a b", "A_b"], as_labels(["a b", "c"]), "w")[0] == [0, 1]
+    with pytest.raises(LabelError, match="two of its classes would be one and the same"):
+        matched(["a b", "A_b"], as_labels(["a b", "c", "d"]), "w")
     with pytest.raises(LabelError, match="not among the labels: 'x'"):
         matched(["a", "x"], as_labels(["a", "b", "c"]), "w")
 

@@ -41,7 +41,8 @@ def test_it_classifies_from_another_folder(wheel, tmp_path, model_spec, photos):
     ours = next(path for path in map(Path, sys.path) if path.name == "site-packages")
     (site / "dependencies.pth").write_text(f"import sys; sys.path.append({str(ours)!r})\n")
 
-    where = "import vlcls, vlcls.data as d; print(vlcls.__file__, d.prompts_folder(), d.suites_folder(), sep='\\n')"
+    where = "import vlcls, vlcls.data as d; print(vlcls.__file__); print(d.prompts_folder()); "
+    where += "print(d.suites_folder())"
     found = subprocess.check_output([python, "-c", where], text=True, cwd=tmp_path).splitlines()
     assert [Path(line).is_relative_to(venv) for line in found] == [True, True, True]
     suite = "from vlcls.evaluation.suites import read_suite; print(read_suite('smoke').sets[0].path)"

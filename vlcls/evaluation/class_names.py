@@ -89,6 +89,8 @@ def matched(own: Sequence[str], given: Labels, where: str) -> tuple[list[int], t
     """
     try:
         places = class_places(own, given, where)
+        if len(set(places.values())) < len(own):
+            raise LabelError(f"{where}: two of its classes would be one and the same of the labels")
         return [places[name] for name in own], ()
     except LabelError:
         if len(own) != len(given):

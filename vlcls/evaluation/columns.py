@@ -225,7 +225,7 @@ def read_truth(values: Sequence[Any], scheme: Scheme, where: str, first: int = 0
 def _class_of(value: Any, scheme: Scheme, where: str, row: int) -> int:
     """The place of a class, -1 for none."""
     number = _whole(value)
-    if value is None or value in _MISSING or value != value or number == -1:
+    if value is None or value in _MISSING or number == -1:
         return -1
     if scheme.places is None:
         place = number
@@ -242,7 +242,5 @@ def _class_of(value: Any, scheme: Scheme, where: str, row: int) -> int:
 
 
 def _whole(value: Any) -> int | None:
-    """The whole number that a label is (pandas makes 1.0 of 1 next to a gap), or None."""
-    if isinstance(value, (bool, int)):
-        return int(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else None
+    """The number that a label is, or None if it is text."""
+    return int(value) if isinstance(value, (bool, int)) else None

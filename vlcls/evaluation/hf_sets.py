@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from vlcls.errors import EvaluationError, MissingExtraError
 from vlcls.evaluation.columns import Columns, Scheme, choose_columns, label_scheme, read_truth
@@ -191,7 +191,30 @@ class _Reader:
     def _data(self, data: Any) -> Any:
         if isinstance(data, str) and self.folder is not None:
             return self.folder / data
+        if isinstance(data, dict) and data.get("bytes") is None and "://" in (data.get("path") or ""):
+            return DatasetRow(_Remote(data["path"]), 0)
         return DatasetRow([data], 0) if data is None else data
+
+
+class _Remote(Sequence[bytes]):
+    """A file that a stream names but does not hold ("hf://...", "zip://..."), read when it is asked for."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __len__(self) -> int:
+        return 1
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        import fsspec
+
+        with fsspec.open(self._address, "rb") as file:
+            content: bytes = file.read()
+        return content if isinstance(index, int) else [content][index]
 
 
 def _kind(feature: Any) -> str:

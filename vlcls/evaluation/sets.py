@@ -31,6 +31,7 @@ from vlcls.evaluation.shards import (
     read_templates,
 )
 from vlcls.evaluation.tables import SUFFIXES, read_table, table_images
+from vlcls.image_sources import image_extensions
 from vlcls.labelled import LabelledImages, labelled_folder
 from vlcls.labels import Labels
 
@@ -129,10 +130,10 @@ def open_set(
     if text == DEMO:
         return _of_images(demo.demo_images(), request)
     local = Path(text).expanduser()
-    if local.is_dir():
-        return _opener_of_folder(local)(local, request)
-    if local.is_file():
-        return _open_file(local, request)
+    if local.exists():
+        if revision:
+            raise EvaluationError(f"{text}: only data sets on the Hub have revisions")
+        return _open_file(local, request) if local.is_file() else _opener_of_folder(local)(local, request)
     if local.is_absolute() or text.startswith((".", "~")) or not _HUB_ID.fullmatch(text):
         raise EvaluationError(f"{text}: no such file or folder")
     return _open_hub(request)
@@ -155,8 +156,9 @@ def _opener_of_folder(folder: Path) -> Callable[[Path, _Request], EvaluationSet]
         return _open_shards
     if any((here / name).is_file() for here in (folder, *_subfolders(folder)) for name in _METADATA):
         return _open_image_folder
-    tables = (*BUILDERS, *SUFFIXES)
-    if any(path.suffix in tables for here in (folder, *_subfolders(folder)) for path in here.glob("*.*")):
+    kinds = {path.suffix.lower() for here in (folder, *_subfolders(folder)) for path in here.glob("*.*")}
+    # Notes in CSV or JSON beside folders of images are no data set.
+    if kinds & {".parquet", ".arrow"} or (kinds & {*SUFFIXES, *BUILDERS} and not kinds & image_extensions()):
         return _open_table_folder
     return _open_class_folder
 
@@ -188,7 +190,8 @@ def _open_table_folder(folder: Path, request: _Request) -> EvaluationSet:
 def _open_file(path: Path, request: _Request) -> EvaluationSet:
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        _refuse_splits(request)
+        if request.split or request.config:
+            raise EvaluationError(f"{request.path}: has no splits or configs to choose from")
         table = read_table(path)
         sources, truth, columns, scheme = table_images(table, path, request.labels, *request.columns)
         groups = {name: tuple(map(_group, table[name])) for name in columns.groups}
@@ -273,11 +276,6 @@ def _rows(
     )
 
 
-def _refuse_splits(request: _Request) -> None:
-    if request.split or request.config or request.revision:
-        raise EvaluationError(f"{request.path}: has no splits, configs or revisions to choose from")
-
-
 def _of_rows(
     rows: HubRows,
     request: _Request,
@@ -302,12 +300,9 @@ def _of_rows(
 def _of_images(images: LabelledImages, request: _Request, said: tuple[str, ...] = ()) -> EvaluationSet:
     image, label, groups = request.columns
     unknown = [name for name in (image, label, *groups) if name and name not in images.groups]
-    if unknown or request.config or request.revision:
+    if unknown or request.config:
         have = ", ".join(images.groups) or "none"
-        raise EvaluationError(
-            f"{request.path}: a folder of images has no columns but its groups ({have}), no configs and no "
-            "revisions"
-        )
+        raise EvaluationError(f"{request.path}: has no columns but its groups ({have}), and no configs")
     truth = tuple((place,) for place in images.class_indices)
     return EvaluationSet(
         name=request.name,
