@@ -195,6 +195,46 @@ def test_right_reasons_by_hand(data: Path, clip: Encoder, tmp_path: Path):
         )  # fmt: skip
 
 
+def test_figures_equal_clip_benchmark_s_protocol(
+    data: Path, clip: Encoder, clip_folder: Path, tmp_path: Path
+):
+    """Its published steps with open_clip alone: templates as they are, two normalisations, cosine x 100."""
+    import open_clip
+    from PIL import Image
+    from sklearn.metrics import balanced_accuracy_score
+
+    from vlcls.imagenet import templates
+
+    names = [*CLASSES, "owl", "hen", "elephant", "apple"]
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{clip_folder}")
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+    with torch.no_grad():
+        columns = []
+        for name in names:
+            texts = tokenizer([template.replace("{}", name) for template in templates("simple")])
+            embedded = torch.nn.functional.normalize(model.encode_text(texts), dim=-1).mean(0)
+            columns.append(embedded / embedded.norm())
+        paths = sorted((data / "photo").rglob("*.png"))
+        pixels = torch.stack([preprocess(Image.open(path).convert("RGB")) for path in paths])
+        images = torch.nn.functional.normalize(model.encode_image(pixels), dim=-1)
+        logits = 100 * images @ torch.stack(columns, dim=1)
+    truth = torch.tensor([names.index(path.parent.name) for path in paths])
+    best = logits.topk(5, dim=1).indices
+    wanted = {
+        "acc1": float((best[:, 0] == truth).float().mean()),
+        "acc5": float((best == truth[:, None]).any(1).float().mean()),
+        "mean_per_class_recall": balanced_accuracy_score(truth, best[:, 0]),
+    }
+    given = open_set(data / "photo", labels=names)
+    vlcls.evaluate(
+        given, "ensemble:templates=simple,articles=no", clip, tmp_path, controls=False, cache=False
+    )
+    (found,) = json.loads((tmp_path / "clip_benchmark.json").read_text())
+    assert set(found) >= {"dataset", "model", "pretrained", "task", "metrics", "language"}
+    assert {key: found["metrics"][key] for key in wanted} == pytest.approx(wanted)
+
+
 # ---- hard data -----------------------------------------------------------------------------------------
 
 

@@ -40,7 +40,8 @@ ALLOWED = {
     },
     "evaluation": {
         *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
-        *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo", "specs"),
+        *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo"),
+        "specs",
     },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}

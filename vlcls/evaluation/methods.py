@@ -155,7 +155,8 @@ def _templates(context: Context, options: Options) -> str | Sequence[str]:
 
 
 def _ensemble(context: Context, options: Options, seed: int) -> PromptSet:
-    return prompts_from_templates(context.labels, _templates(context, options))
+    articles = as_truth(options.get("articles", "true"), "articles")
+    return prompts_from_templates(context.labels, _templates(context, options), articles=articles)
 
 
 def _one(template: str) -> Callable[[Context, Options, int], PromptSet]:
@@ -220,6 +221,7 @@ def _waffle(context: Context, options: Options, seed: int) -> PromptSet:
     return made
 
 
+_TEMPLATES = frozenset({"templates", "articles"})
 _PHRASED = frozenset({"file", "phrasing", "templates"})
 #: Options of every method.
 COMMON = frozenset({"aggregate", "weighting", "beta", "scaled", "temperature", "seeds"})
@@ -231,24 +233,24 @@ KINDS: dict[str, Kind] = {
         _one("photo"), frozenset({"template"}), reference="one prompt",
     ),
     "ensemble": Kind(
-        "The mean embedding of the data set's own templates, or of CLIP's 80 (templates=...).",
-        _ensemble, frozenset({"templates"}), reference="template ensemble",
+        "The mean embedding of the data set's own templates, or of CLIP's 80 (templates=, articles=no).",
+        _ensemble, _TEMPLATES, reference="template ensemble",
     ),
     "max": Kind(
         "The best of these templates for each image.",
-        _ensemble, frozenset({"templates"}), {"aggregate": "max"},
+        _ensemble, _TEMPLATES, {"aggregate": "max"},
     ),
     "autoclip": Kind(
         "These templates, weighed for each image (beta=0.85, scaled).",
-        _ensemble, frozenset({"templates"}), {"weighting": "autoclip"},
+        _ensemble, _TEMPLATES, {"weighting": "autoclip"},
     ),
     "softmax": Kind(
         "AutoCLIP's baseline: templates weighed by their mean cosine.",
-        _ensemble, frozenset({"templates"}), {"weighting": "softmax"},
+        _ensemble, _TEMPLATES, {"weighting": "softmax"},
     ),
     "zpe": Kind(
         "These templates, weighed for all images by unlabelled ones: those evaluated (temperature=1).",
-        _ensemble, frozenset({"templates"}), {"weighting": "zpe"},
+        _ensemble, _TEMPLATES, {"weighting": "zpe"},
     ),
     "descriptors": Kind(
         "What each class looks like (file=, phrasing=grammatical, templates=).", _descriptors, _PHRASED
