@@ -157,7 +157,9 @@ def _difference(given: Row | None) -> str:
 
 def shifts(results: Results) -> Section | None:
     """What is left under each shift, and effective robustness where there is a fit set."""
-    figures, scatters, tables = [], [], []
+    figures: list[Figure] = []
+    scatters: list[Figure] = []
+    tables: list[Block] = []
     for number, ((start, end), rows) in enumerate(by(results["shifts"], "from", "to")):
         shift = f"{start} → {end}"
         for place, (encoder, own) in enumerate(by(rows, "encoder")):
