@@ -74,7 +74,7 @@ def _dots(axes: Axes, rows: Sequence[Dots], index: int, offset: float, name: str
 
 
 def _named_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+    axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
@@ -130,8 +130,8 @@ def scatter(
                 marker=_MARKERS[index % len(_MARKERS)], color=SERIES[index % len(SERIES)],
             )  # fmt: skip
         _logit_axes(axes, low, high)
-        axes.set_xlabel(_short(ends[0], _LONGEST_LINE), parse_math=False)
-        axes.set_ylabel(_short(ends[1], _LONGEST_LINE), parse_math=False)
+        axes.set_xlabel(_short(ends[0], _LONGEST_LINE))
+        axes.set_ylabel(_short(ends[1], _LONGEST_LINE))
         figure.legend(loc="outside lower left", ncols=1, fontsize=9)
         return inline_svg(figure, label, identifier)
 

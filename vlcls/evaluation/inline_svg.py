@@ -27,6 +27,8 @@ _LARGEST = 1.5
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vlcls",
+    # A name with dollars is no formula.
+    "text.parse_math": False,
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
