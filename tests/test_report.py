@@ -106,7 +106,8 @@ def test_every_section_is_there_and_linked(whole):
     titles = headings(whole[1])
     assert titles == [
         "What was run", "Accuracy", "Is the gain real?", "Under distribution shift",
-        "Are confidences honest?", "Worst confusions", "Worst group", "Corrupted images", "Right for the right reasons?",
+        "Are confidences honest?", "Worst confusions", "Worst group", "Corrupted images",
+        "Right for the right reasons?",
     ]  # fmt: skip
     links = [each["href"] for each in Elements(whole[1]).all("a")]
     assert len(links) == len(titles)

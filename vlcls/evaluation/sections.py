@@ -272,9 +272,7 @@ def rationales(results: Results) -> Section | None:
     if not rows:
         return None
     names = list(_QUADRANTS)
-    titles = [
-        ", ".join(str(row[part]) for part in ("set", "encoder", "method") if row.get(part)) for row in rows
-    ]
+    titles = [f"{where(results, row['set'], row['encoder'])}, {row['method']}" for row in rows]
     found = [row["quadrants"] for row in rows]
     bars = [
         (title, [each[name]["value"] for name in names])
