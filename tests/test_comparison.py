@@ -171,6 +171,16 @@ def test_classes_in_another_order_are_the_same_classes(runs):
     assert change.what == "set photo: classes" and "order" in change.after
 
 
+def test_classes_that_only_one_run_has_are_named(runs):
+    a, b = runs()
+    results = json.loads((b / "results.json").read_text())
+    results["sets"]["photo"]["classes"] += [f"new {number}" for number in range(8)]
+    (b / "results.json").write_text(json.dumps(results))
+    (change,) = compare_runs(a, b).changes
+    assert change.before == "in this order"
+    assert change.after == "new 0, new 1, new 2, new 3, new 4 and 3 more"
+
+
 def test_everything_else_that_differs_is_named(runs):
     a, b = runs()
     results = json.loads((b / "results.json").read_text())

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -13,7 +14,7 @@ from evaluation_runs import CLASSES, METHODS, SMALL, WHOLE, Shape, multi_label_c
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from vlcls.errors import EvaluationError
+from vlcls.errors import EvaluationError, MissingExtraError
 from vlcls.evaluation.blocks import Column, Section, Table, markdown
 from vlcls.evaluation.figures import Dots, dot_chart
 from vlcls.evaluation.report import write_report
@@ -300,3 +301,14 @@ def test_a_dot_chart_puts_estimates_where_they_belong():
     drawn = places("currentColor")
     ticks = sorted({x for x, y in drawn if y == max(y for _, y in drawn)})
     assert x2 - x1 == pytest.approx(2.5 * (ticks[1] - ticks[0]), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"), [("matplotlib", "plots"), ("jinja2", "evaluation"), ("pyarrow", "parquet")]
+)
+def test_a_missing_library_is_named_with_its_extra(tmp_path, monkeypatch, module, extra):
+    results = write_run(tmp_path, SMALL)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=re.escape(f"vlcls[{extra}]")):
+        write_report(results, tmp_path)
+    assert not (tmp_path / "report.md").exists()

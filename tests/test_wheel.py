@@ -24,7 +24,7 @@ def test_it_carries_the_prompts_and_the_type_marker(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for path in (ROOT / "prompts").rglob("*.txt"):
         assert f"vlcls/_prompts/{path.relative_to(ROOT / 'prompts')}" in names
-    assert "vlcls/py.typed" in names
+    assert {"vlcls/py.typed", "vlcls/evaluation/report.html.j2"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "prompts/"))]
 
 

@@ -339,9 +339,12 @@ def _differing(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
         yield Change(f"{where}{key}", old, new)
 
 
-def _missing(names: Sequence[str], others: Sequence[str]) -> list[str]:
+def _missing(names: Sequence[str], others: Sequence[str], most: int = 5) -> str:
+    """The first of those that the others lack, and how many more; there may be 100 000."""
     known = set(others)
-    return [name for name in names if name not in known]
+    lacking = [name for name in names if name not in known]
+    rest = f" and {len(lacking) - most} more" if len(lacking) > most else ""
+    return ", ".join(lacking[:most]) + rest
 
 
 def _notes(cells: Sequence[CellChange]) -> Iterator[str]:

@@ -80,7 +80,8 @@ def accuracy(results: Results) -> Section | None:
         return None
     text = (
         "Per cent of images whose class is the first (top-1) or among the first five (top-5); brackets hold "
-        "95 % intervals over images. Figures of methods with several seeds are means over them."
+        "95 % intervals over images. Figures of methods with several seeds are means over them, intervals "
+        "those of the first."
     )
     shown = Figures(figures, text=left_out(len(given) - len(figures)))
     return Section("accuracy", "Accuracy", text, [shown, *tables])
