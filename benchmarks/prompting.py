@@ -20,11 +20,12 @@ from statistics import mean
 
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 
 import vlcls
 from vlcls.binomial import interval
 from vlcls.classifiers.prompt import PromptClassifier, classifier_from_prompts
-from vlcls.classifiers.weighting import Weighting, with_template_weights, zpe_weights
+from vlcls.classifiers.weighting import Weighting
 from vlcls.descriptors import DescriptorSet, read_descriptors
 from vlcls.encoders import Encoder
 from vlcls.labelled import LabelledEmbeddings, embed_labelled, labelled_folder
@@ -78,9 +79,7 @@ def weighing(described: DescriptorSet, encoder: Encoder) -> Makers:
         return [classifier_from_prompts(prompts, encoder, aggregate=aggregate, weighting=weighting)]
 
     def zpe(images: torch.Tensor) -> list[PromptClassifier]:
-        plain = of("mean-embedding")[0]
-        weights = zpe_weights(prompts, plain.text_embeddings, images, logit_scale=encoder.logit_scale)
-        return [plain.with_prompts(with_template_weights(prompts, weights))]
+        return [vlcls.weigh_templates(of("mean-similarity")[0], images)]
 
     means = "mean-similarity"
     return {
@@ -109,11 +108,25 @@ def corrupted(folder: Path, target: Path) -> Path:
     return target
 
 
-def rows(makers: Makers, embedded: LabelledEmbeddings, split: bool) -> Iterator[list[str]]:
+def bounds(right: list[torch.Tensor], photographs: list[str] | None) -> tuple[float, float]:
+    """95 % interval: Wilson's; or, of several images of each photograph, a bootstrap over photographs."""
+    mine = torch.stack(right).float().mean(0)
+    if photographs is None:
+        return interval(round(float(mine.sum())), len(mine))
+    groups: dict[str, list[float]] = {}
+    for name, value in zip(photographs, mine.tolist(), strict=True):
+        groups.setdefault(name, []).append(value)
+    means = [mean(values) for values in groups.values()]
+    found = bootstrap((means,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+    return found.low, found.high
+
+
+def rows(makers: Makers, embedded: LabelledEmbeddings, corrupted: bool) -> Iterator[list[str]]:
     groups = embedded.groups.get("group")
     parts = {"all": torch.ones(len(embedded), dtype=torch.bool)}
-    if split and groups:
+    if groups and not corrupted:
         parts |= {name: torch.tensor([group == name for group in groups]) for name in sorted(set(groups))}
+    photographs = [Path(name).stem for name in embedded.names] if corrupted else None
     yield ["", *(f"{name} ({int(part.sum())})" for name, part in parts.items())]
     for name, maker in makers.items():
         right = [
@@ -122,11 +135,10 @@ def rows(makers: Makers, embedded: LabelledEmbeddings, split: bool) -> Iterator[
         ]
         cells = []
         for part in parts.values():
-            low, high = interval(round(mean(int(each[part].sum()) for each in right)), int(part.sum()))
-            accuracy = mean(float(each[part].float().mean()) for each in right)
-            spread = f", seeds {100 * np.std([float(each[part].float().mean()) for each in right]):.1f}"
-            around = f"{100 * low:.0f} to {100 * high:.0f}{spread if len(right) > 1 else ''}"
-            cells.append(f"{100 * accuracy:.1f} ({around})")
+            low, high = bounds([each[part] for each in right], photographs)
+            accuracies = [float(each[part].float().mean()) for each in right]
+            spread = f", seeds {100 * np.std(accuracies):.1f}" if len(right) > 1 else ""
+            cells.append(f"{100 * mean(accuracies):.1f} ({100 * low:.0f} to {100 * high:.0f}{spread})")
         yield [name, *cells]
 
 
@@ -148,7 +160,7 @@ def main() -> None:
         labelled = labelled_folder(folder, described.labels)
         embedded = embed_labelled(labelled, encoder, store=EmbeddingStore())
     for makers in (describing(described, encoder), weighing(described, encoder)):
-        for number, row in enumerate(rows(makers, embedded, split=not options.corrupt)):
+        for number, row in enumerate(rows(makers, embedded, corrupted=bool(options.corrupt))):
             print("| " + " | ".join(row) + " |")
             if not number:
                 print("| " + " | ".join(["---"] * len(row)) + " |")

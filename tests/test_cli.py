@@ -247,3 +247,43 @@ def test_a_saved_classifier_is_not_mixed_with_other_choices(run, photos, spec, t
     assert code == 2 and "its own labels" in err
     monkeypatch.setenv("VLCLS_ENCODER", "conse")  # a default for new classifiers, not for saved ones
     assert run("classify", photos, "--classifier", tmp_path / "saved")[0] == 0
+
+
+def test_weightings(run, photos, spec, tmp_path):
+    common = ("-l", "cat,dog,owl", "-e", spec, "-t", "simple")
+    plain, auto, zpe, other = (
+        [
+            json.loads(line)["score"]
+            for line in run("classify", photos, *common, "-f", "jsonl", *more)[1].splitlines()
+        ]
+        for more in (
+            (),
+            ("--weighting", "autoclip"),
+            ("--weighting", "zpe"),
+            ("--weighting", "zpe:temperature=9"),
+        )
+    )
+    assert len({tuple(each) for each in (plain, auto, zpe, other)}) == 4
+    saved = tmp_path / "saved"
+    code, _, err = run("build", "-o", saved, *common, "--weighting", "zpe", "--unlabelled", photos)
+    assert code == 0 and "3 classes, 21 prompts" in err
+    out = run("classify", photos, "--classifier", saved, "-e", spec, "-f", "jsonl")[1]
+    assert [json.loads(line)["score"] for line in out.splitlines()] == pytest.approx(zpe, abs=1e-5)
+    out = run("explain", photos / "0.png", *common, "--weighting", "autoclip")[1]
+    assert "templates that this image asked for" in out and "times its equal share" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (("--weighting", "zpe"), 2, "--unlabelled FOLDER"),
+        (("--unlabelled", "x"), 2, "goes with --weighting zpe"),
+        (("--weighting", "zpe:beta=1", "--unlabelled", "x"), 2, "no option 'beta'"),
+        (("--weighting", "autoclip:beta=2"), 1, "0 to 1"),
+        (("--weighting", "autoclip", "-d", "pacs"), 1, "autoclip-within-class"),
+    ],
+)
+def test_weightings_that_cannot_be(run, spec, tmp_path, more, code, message):
+    classes = () if "-d" in more else ("-l", "cat,dog", "-t", "simple")
+    found, _, err = run("build", "-o", tmp_path / "x", *classes, "-e", spec, *more)
+    assert found == code and message in " ".join(err.split())

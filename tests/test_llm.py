@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,21 +149,22 @@ def test_a_changed_prompt_says_what_was_wrong():
 def test_requests_are_equal_only_if_all_is():
     asking = Asking("m", "descriptors")
     assert request_key(asking.body("a")) == request_key(json.loads(json.dumps(asking.body("a"))))
-    others = [Asking("n", "descriptors").body("a"), asking.body("b"), asking.unstructured().body("a")]
+    plain = replace(asking, structured=False)
+    others = [Asking("n", "descriptors").body("a"), asking.body("b"), plain.body("a")]
     assert len({request_key(body) for body in (asking.body("a"), *others)}) == 4
-    assert "response_format" not in asking.unstructured().body("a")
+    assert "response_format" not in plain.body("a")
 
 
 def test_the_log_survives_a_torn_line(tmp_path: Path):
     path = tmp_path / "log.jsonl"
     log = AnswerLog(path)
     log.add("k1", {"answer": "caf\u00e9 \ud800", "tokens": 3})
-    log.set_unstructured()
+    log.set(structured=False)
     log.close()
     with path.open("ab") as file:
         file.write(b'{"key": "k2", "answ')
     again = AnswerLog(path)
-    assert len(again) == 1 and again.get("k1")["tokens"] == 3 and not again.structured
+    assert len(again) == 1 and again.get("k1")["tokens"] == 3 and again.settings == {"structured": False}
     again.add("k3", {"answer": "x"})
     again.close()
     assert len(AnswerLog(path)) == 2

@@ -112,6 +112,21 @@ def test_a_server_without_schemas_is_asked_for_lists(tmp_path: Path):
         assert max(server.answered.values()) == 1
 
 
+def test_a_reasoning_model_names_its_limit_otherwise(tmp_path: Path):
+    def picky(body: dict[str, Any], number: int) -> Any:
+        if "max_tokens" in body:
+            return failure(400, "'max_tokens' is not supported here. Use 'max_completion_tokens' instead.")
+        return good("cat" if '"cat"' in user_text(body) else "dog")
+
+    log = tmp_path / "log.jsonl"
+    with FaultServer(picky).running() as server:
+        found = describe(as_labels(["cat", "dog"]), model="m", base_url=server.url, log=log, concurrency=1)
+        assert not found.failures and len(server.bodies) == 3
+        assert all("response_format" in body for body in server.bodies)
+        describe(as_labels(["cat", "dog"]), model="m", base_url=server.url, log=log)
+        assert len(server.bodies) == 3
+
+
 @pytest.mark.parametrize(("status", "word"), [(401, "401"), (403, "403"), (404, "404")])
 def test_what_fails_for_all_stops_at_once(status: int, word: str):
     with FaultServer(lambda body, number: failure(status, f"bad key {KEY}")).running() as server:

@@ -61,6 +61,8 @@ def test_append_and_alone():
         ("a small, brown bird", "which is a small, brown bird"),
         ("a bird that has long legs", "which is a bird that has long legs"),
         ("a long, hooked bill", "which has a long, hooked bill"),
+        ("a small to medium-sized bird", "which is a small to medium-sized bird"),
+        ("a small head high above the ground", "which has a small head high above the ground"),
         ("a white head and neck", "which has a white head and neck"),
         ("black and white", "which is black and white"),
         ("brown in color", "which is brown in color"),

@@ -30,16 +30,17 @@ ALLOWED = {
     "encoders": {"errors", "imagenet", *IMAGES},
     "data": set(),
     "articles": set(),
+    "specs": {"errors"},
     "wordnet": {"errors"},
     "descriptors": {"errors", "labels", "store", "data", "wordnet"},
     "prompts": {"errors", "imagenet", "labels", "data", "articles", "wordnet", "descriptors"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
     "classifiers": {
-        *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)
+        *("errors", "labels", "specs", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)
     },
     "evaluation": {
         *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
-        *("classifiers", "explain", "labelled", "editing", "binomial"),
+        *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo", "specs"),
     },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}

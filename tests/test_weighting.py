@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import bisect
 
+import vlcls
 from vlcls.classifiers import weighting
 from vlcls.classifiers.weighting import (
     ClassWeights,
@@ -19,9 +20,8 @@ from vlcls.classifiers.weighting import (
     Weighting,
     entropy_weights,
     shared_templates,
-    with_template_weights,
-    zpe_weights,
 )
+from vlcls.classifiers.zpe import with_template_weights, zpe_weights
 from vlcls.errors import TemplateError, VlclsError
 from vlcls.labels import as_labels
 from vlcls.prompts import Prompt, PromptSet
@@ -359,6 +359,73 @@ def test_zpe_equals_a_loop(with_reference: bool):
         scores.append(sum(best) / 9)
     expected = np.exp(scores) / np.exp(scores).sum()
     assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_a_temperature_evens_the_weights_out():
+    prompts, texts, images = problem(4, 3, 5, images=9)
+    sharp, flat = (zpe_weights(prompts, texts, images, temperature=t) for t in (1.0, 1000.0))
+    assert sharp.max() > flat.max() and torch.allclose(flat, torch.full((3,), 1 / 3).double(), atol=0.01)
+    with pytest.raises(VlclsError, match="above 0"):
+        zpe_weights(prompts, texts, images, temperature=0)
+
+
+def test_weights_learned_from_images(clip, photos):
+    made = vlcls.build_classifier(["cat", "dog"], clip, "simple", aggregate="mean-similarity", cache=False)
+    weighed = vlcls.weigh_templates(made, photos, cache=False)
+    rows = torch.cat([rows for _, rows, _ in made.embedded(photos, cache=False)])
+    expected = zpe_weights(made.prompts, made.text_embeddings, rows, logit_scale=made.logit_scale)
+    assert weighed.prompts.weights == pytest.approx(expected.tolist() * 2)
+    cosines = (rows.double() @ made.text_embeddings.double().T).view(len(rows), 2, 7)
+    assert torch.allclose(weighed.similarities(rows).double(), cosines @ expected, atol=1e-5)
+    assert vlcls.weigh_templates(made, rows).prompts.weights == pytest.approx(weighed.prompts.weights)
+    auto = vlcls.build_classifier(["cat", "dog"], clip, "simple", weighting="autoclip", cache=False)
+    with pytest.raises(VlclsError, match="already"):
+        vlcls.weigh_templates(auto, rows)
+
+
+def test_weights_of_images_and_of_one_that_cannot_be_read(clip, photos, tmp_path):
+    auto = vlcls.build_classifier(["cat", "dog"], clip, "simple", weighting="autoclip:beta=0.5", cache=False)
+    (tmp_path / "bad.png").write_text("no image")
+    weights = auto.prompt_weights([photos[0], tmp_path / "bad.png", photos[1]], cache=False)
+    assert weights.shape == (3, 7) and weights[1].isnan().all()
+    assert torch.allclose(weights[[0, 2]].sum(1), torch.ones(2), atol=1e-6)
+    assert float(entropy(weights[0].double())) == pytest.approx(0.5 * math.log2(7), abs=1e-4)
+    (found,) = vlcls.explain_images(auto, photos[:1], cache=False)
+    shown = [weight for _, weight in found.templates]
+    assert shown == pytest.approx(sorted(weights[0].tolist(), reverse=True), abs=1e-5)
+    best = int(weights[0].argmax())
+    assert found.templates[0][0] == auto.prompts.prompts[best].source
+    plain = vlcls.build_classifier(["cat", "dog"], clip, "simple", cache=False)
+    assert vlcls.explain_images(plain, photos[:1], cache=False)[0].templates == ()
+    with pytest.raises(VlclsError, match="alike"):
+        plain.prompt_weights(photos[:1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("autoclip", Weighting()),
+        ("autoclip:beta=0.7,scaled", Weighting("autoclip", 0.7, True)),
+        ("softmax: beta = 0.9", Weighting("softmax", 0.9)),
+    ],
+)
+def test_weightings_as_people_type_them(text: str, expected: Weighting):
+    assert Weighting.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("autoclip:beta", "number, not 'true'"),
+        ("autoclip:gamma=1", "no option 'gamma'"),
+        ("autoclip:beta=1,beta=2", "twice"),
+        ("autoclip:scaled=perhaps", "true or false"),
+        ("zpe", "weigh_templates"),
+    ],
+)
+def test_weightings_that_people_mistype(text: str, message: str):
+    with pytest.raises(VlclsError, match=message):
+        Weighting.parse(text)
 
 
 def test_template_weights_go_into_the_prompts():

@@ -24,8 +24,10 @@ def test_it_carries_the_prompts_and_the_type_marker(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for path in (ROOT / "prompts").rglob("*.txt"):
         assert f"vlcls/_prompts/{path.relative_to(ROOT / 'prompts')}" in names
+    for path in (ROOT / "benchmarks" / "suites").glob("*.yaml"):
+        assert f"vlcls/_suites/{path.name}" in names
     assert {"vlcls/py.typed", "vlcls/evaluation/report.html.j2"} <= set(names)
-    assert not [name for name in names if name.startswith(("tests/", "prompts/"))]
+    assert not [name for name in names if name.startswith(("tests/", "prompts/", "benchmarks/"))]
 
 
 def test_it_classifies_from_another_folder(wheel, tmp_path, model_spec, photos):
@@ -39,9 +41,12 @@ def test_it_classifies_from_another_folder(wheel, tmp_path, model_spec, photos):
     ours = next(path for path in map(Path, sys.path) if path.name == "site-packages")
     (site / "dependencies.pth").write_text(f"import sys; sys.path.append({str(ours)!r})\n")
 
-    where = "import vlcls, vlcls.prompts; print(vlcls.__file__); print(vlcls.prompts.prompts_folder())"
+    where = "import vlcls, vlcls.data as d; print(vlcls.__file__); print(d.prompts_folder()); "
+    where += "print(d.suites_folder())"
     found = subprocess.check_output([python, "-c", where], text=True, cwd=tmp_path).splitlines()
-    assert [Path(line).is_relative_to(venv) for line in found] == [True, True]
+    assert [Path(line).is_relative_to(venv) for line in found] == [True, True, True]
+    suite = "from vlcls.evaluation.suites import read_suite; print(read_suite('smoke').sets[0].path)"
+    assert subprocess.check_output([python, "-c", suite], text=True, cwd=tmp_path) == "builtin:demo\n"
 
     command = [venv / "bin" / "vlcls", "classify", photos[0], "-l", "cat,dog", "-t", "pets"]
     command += ["-e", model_spec("open_clip-clip"), "-f", "jsonl"]

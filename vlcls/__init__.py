@@ -17,9 +17,11 @@ if TYPE_CHECKING:
         build_classifier,
         classifier_from_embeddings,
         load,
+        weigh_templates,
     )
     from vlcls.encoders import Encoder, load_encoder
     from vlcls.errors import VlclsError, VlclsWarning
+    from vlcls.evaluation.api import evaluate
     from vlcls.explain import Explanation, audit_descriptors, explain_images
     from vlcls.labelled import labelled_folder
     from vlcls.labels import Labels
@@ -36,11 +38,13 @@ _HOMES = {
     "build_classifier": "vlcls.classifiers",
     "classifier_from_embeddings": "vlcls.classifiers",
     "load": "vlcls.classifiers",
+    "weigh_templates": "vlcls.classifiers",
     "Encoder": "vlcls.encoders",
     "load_encoder": "vlcls.encoders",
     "VlclsError": "vlcls.errors",
     "VlclsWarning": "vlcls.errors",
     "Explanation": "vlcls.explain",
+    "evaluate": "vlcls.evaluation.api",
     "audit_descriptors": "vlcls.explain",
     "explain_images": "vlcls.explain",
     "labelled_folder": "vlcls.labelled",
@@ -67,10 +71,12 @@ __all__ = [
     "audit_descriptors",
     "build_classifier",
     "classifier_from_embeddings",
+    "evaluate",
     "explain_images",
     "labelled_folder",
     "load",
     "load_encoder",
+    "weigh_templates",
 ]
 
 

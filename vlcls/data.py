@@ -1,4 +1,4 @@
-"""Where the data folder `prompts/` is: templates, descriptor sets, word lists, instructions."""
+"""Where the data folders are: `prompts/` (templates, descriptor sets, word lists) and the suites."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from pathlib import Path
 
 def prompts_folder() -> Path:
     """Inside the installed package, or at the top of a checkout."""
+    return _folder("_prompts", "prompts")
+
+
+def suites_folder() -> Path:
+    """`benchmarks/suites/` of a checkout, or where the installed package has it."""
+    return _folder("_suites", "benchmarks/suites")
+
+
+def _folder(installed: str, checkout: str) -> Path:
     package = Path(__file__).parent
-    installed = package / "_prompts"
-    return installed if installed.is_dir() else package.parent / "prompts"
+    return package / installed if (package / installed).is_dir() else package.parent / checkout

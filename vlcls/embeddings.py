@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +40,7 @@ class EmbeddedImages:
         embeddings: Tensor[N, D] float32, unit rows; zero rows for images that could not be read.
         errors: Message for each unreadable image, by its row.
         encoded: How many of them were encoded now (the others came from the store, or could not be read).
+        keys: Hash of each image's content; empty for those that could not be read.
     """
 
     start: int
@@ -47,6 +48,7 @@ class EmbeddedImages:
     embeddings: Tensor
     errors: dict[int, str]
     encoded: int
+    keys: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,15 @@ def embed_images(
 
         for whole, reads in zip(rounds, _read_ahead(shares, read, _thread_count(workers)), strict=True):
             embeddings, errors, encoded = _embed_batch(reads, encoder, partition)
+            part = EmbeddedImages(
+                whole.start, [sources[i] for i in whole], embeddings, errors, encoded,
+                tuple(b"" if row in errors else item.key for row, item in enumerate(reads)),
+            )  # fmt: skip
             if world > 1:
-                embeddings, errors, encoded = _gather_round(embeddings, errors, encoded, len(whole), world)
+                part = _gathered(part, world)
             if progress is not None:
                 progress(len(whole))
-            yield EmbeddedImages(whole.start, [sources[i] for i in whole], embeddings, errors, encoded)
+            yield part
 
 
 def embed_texts(
@@ -269,17 +275,21 @@ def _share(whole: range, rank: int, world: int) -> range:
     return whole[rank * each : (rank + 1) * each]
 
 
-def _gather_round(
-    embeddings: Tensor, errors: dict[int, str], encoded: int, total: int, world: int
-) -> tuple[Tensor, dict[int, str], int]:
-    """Join the processes' shares of one round, in order."""
+def _gathered(mine: EmbeddedImages, world: int) -> EmbeddedImages:
+    """Join the processes' shares of one round, in order; `mine.sources` is the whole round already."""
     from accelerate.utils import gather_object
 
+    total = len(mine.sources)
     each = -(-total // world)
-    rank = _rank_and_world()[0]
-    reports = gather_object([(rank, errors, encoded)])
-    joined = {r * each + row: message for r, some, _ in reports for row, message in some.items()}
-    return _gather_padded(embeddings, each)[:total], joined, sum(count for _, _, count in reports)
+    reports = gather_object([(_rank_and_world()[0], mine.errors, mine.encoded, mine.keys)])
+    reports.sort(key=lambda report: report[0])
+    return replace(
+        mine,
+        embeddings=_gather_padded(mine.embeddings, each)[:total],
+        errors={rank * each + row: message for rank, some, _, _ in reports for row, message in some.items()},
+        encoded=sum(encoded for _, _, encoded, _ in reports),
+        keys=tuple(key for _, _, _, keys in reports for key in keys),
+    )
 
 
 def _gather_striped(mine: Tensor, total: int, world: int) -> Tensor:

@@ -89,6 +89,8 @@ def load_source(source: ImageSource) -> Loaded:
         return Loaded(source.name, raw, content_key(raw))
     except _ReadingError as error:
         raise ImageError(f"{source.name}: {error}") from None
+    except ImageError:  # of a row that is made out of another image, and names it
+        raise
     except Exception as error:  # a lazily opened PIL image may raise whatever its plug-in raises
         raise ImageError(f"{source.name}: cannot be read ({_words(error)})") from error
 

@@ -19,12 +19,21 @@ def glosses() -> dict[str, str]:
     return _read("definition")
 
 
+def synset_list(name: str) -> tuple[str, ...]:
+    """The synsets of the classes of a data set in label order: "imagenet", "imagenet_a", "imagenet_r", ..."""
+    return tuple(_lines(f"{name}_synsets.txt"))
+
+
 @lru_cache(maxsize=2)
 def _read(what: str) -> dict[str, str]:
+    lines = _lines(f"imagenet_synset_to_{what}.txt")
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
+def _lines(file: str) -> list[str]:
     # The files are read without importing timm, which would import torch.
     found = find_spec("timm")
     if found is None or found.origin is None:
         raise VlclsError("WordNet's nouns come with timm, which is not installed: pip install timm")
-    path = Path(found.origin).parent / "data" / "_info" / f"imagenet_synset_to_{what}.txt"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+    path = Path(found.origin).parent / "data" / "_info" / file
+    return path.read_text(encoding="utf-8").splitlines()

@@ -9,7 +9,6 @@ matrix, and a loop over classes; it takes a part of the images, since the whole 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -55,8 +54,7 @@ def child(name: str, classes: int, mean: int, count: int) -> None:
         start = time.perf_counter()
         classifier.similarities(images)
     seconds = time.perf_counter() - start
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # macOS counts bytes, Linux KiB
-    print(len(images) / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    print(len(images) / seconds, timing.peak_memory())
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,8 +41,7 @@ def classify(encoder: str, folder: Path, count: int) -> None:
         done = sum(result.error is None for result in classifier.iter_predict(paths, cache=store))
     if done != count:
         raise SystemExit(f"{done} of {count} images were classified")
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # macOS counts bytes, Linux KiB
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    print(timing.peak_memory())
 
 
 def peak(encoder: str, folder: Path, count: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -13,6 +15,17 @@ import torch
 
 #: Seconds of each contestant, round by round.
 Seconds = dict[str, list[float]]
+
+
+def peak_memory() -> float:
+    """Greatest resident memory of this process so far, MiB."""
+    try:
+        # Not `ru_maxrss`: on Linux a process that was just started has its parent's in it.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # macOS counts bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def alternate(contestants: dict[str, Callable[[], object]], rounds: int) -> Seconds:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import resource
 import subprocess
 import sys
 import tempfile
@@ -69,8 +68,7 @@ def peak(name: str, classes: int, templates: int, images: int) -> float:
 
 def child(name: str, classes: int, templates: int, images: int) -> None:
     contestant(name, classes, templates)(random_rows(images, 1))
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # macOS counts bytes, Linux KiB
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    print(timing.peak_memory())
 
 
 def encoding_seconds(count: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vlcls.classifiers.base import Classification, Classifier, Prediction
 from vlcls.classifiers.prompt import PromptClassifier, build_classifier, classifier_from_embeddings
 from vlcls.classifiers.saved import load
+from vlcls.classifiers.zpe import weigh_templates
 
 __all__ = [
     "Classification",
@@ -14,4 +15,5 @@ __all__ = [
     "build_classifier",
     "classifier_from_embeddings",
     "load",
+    "weigh_templates",
 ]

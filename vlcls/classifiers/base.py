@@ -176,34 +176,37 @@ class Classifier(ABC):
         """
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, not {top_k}")
+        batches = self.embedded(
+            images, cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
+            progress=progress,
+        )  # fmt: skip
+        for names, rows, errors in batches:
+            found = iter(self._top_k(rows, top_k))
+            for row, name in enumerate(names):
+                yield Classification(name, () if row in errors else next(found), errors.get(row))
+
+    def embedded(
+        self, images: Any, *, cache: bool | str | Path = True, **options: Any
+    ) -> Iterator[tuple[list[str], Tensor, dict[int, str]]]:
+        """Image embeddings, a batch at a time, of whatever `iter_predict` takes.
+
+        Yields:
+            Names of the images; unit embeddings Tensor[n, D] of those that could be read, in order; and the
+            errors of the others, by their place among the names.
+        """
         if isinstance(images, Tensor) or (self.encoder_info is None and self._encoder is None):
-            yield from self._predict_embeddings(images, top_k)
+            if not hasattr(images, "shape"):
+                images = _as_array(images)
+            for start in range(0, len(images), _ROWS_AT_ONCE):
+                rows = unit_rows(images[start : start + _ROWS_AT_ONCE], "image embeddings", start)
+                yield [f"embedding {start + row}" for row in range(len(rows))], rows, {}
             return
         from vlcls.embeddings import embed_images
         from vlcls.image_sources import as_sources
 
-        batches = embed_images(
-            as_sources(images),
-            self.encoder,
-            store=open_store(cache),
-            batch_size=batch_size,
-            workers=workers,
-            reduced_decode=reduced_decode,
-            progress=progress,
-        )
-        for batch in batches:
+        for batch in embed_images(as_sources(images), self.encoder, store=open_store(cache), **options):
             readable = [row for row in range(len(batch.sources)) if row not in batch.errors]
-            found = dict(zip(readable, self._top_k(batch.embeddings[readable], top_k), strict=True))
-            for row, source in enumerate(batch.sources):
-                yield Classification(source.name, found.get(row, ()), batch.errors.get(row))
-
-    def _predict_embeddings(self, embeddings: Any, top_k: int) -> Iterator[Classification]:
-        if not hasattr(embeddings, "shape"):
-            embeddings = _as_array(embeddings)
-        for start in range(0, len(embeddings), _ROWS_AT_ONCE):
-            rows = unit_rows(embeddings[start : start + _ROWS_AT_ONCE], "image embeddings", start)
-            for offset, best in enumerate(self._top_k(rows, top_k)):
-                yield Classification(f"embedding {start + offset}", best)
+            yield [source.name for source in batch.sources], batch.embeddings[readable], batch.errors
 
     def _top_k(self, embeddings: Tensor, top_k: int) -> list[tuple[Prediction, ...]]:
         if not len(embeddings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vlcls.classifiers.aggregates import Aggregate, SegmentedMaximum, check_aggregate, class_means
 from vlcls.classifiers.base import Classifier, EncoderInfo, open_store, unit_rows
-from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting
+from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting, shared_templates
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import Labels, as_labels
 from vlcls.prompts import Prompt, PromptSet, class_prompts
@@ -59,6 +60,8 @@ class PromptClassifier(Classifier):
         self.aggregate, self.weighting = check_aggregate(aggregate), weighting
         if weighting is not None and self.aggregate != "mean-similarity":
             raise VlclsError(f"{weighting.name} is a weighted mean of similarities, not a {aggregate}")
+        if weighting is not None and weighting.name != "autoclip-within-class":
+            shared_templates(prompts)  # refused now, not when the first image comes
         self.encoder_info = encoder_info
         self.logit_scale, self.logit_bias, self.activation = logit_scale, logit_bias, activation
 
@@ -100,23 +103,30 @@ class PromptClassifier(Classifier):
             return ClassWeights(self.prompts, self.text_embeddings, self.weighting)
         return TemplateWeights(self.prompts, self.text_embeddings, self.weighting, self.logit_scale)
 
-    def prompt_weights(self, image_embeddings: Tensor | np.ndarray) -> Tensor:
+    def prompt_weights(self, images: Any, **options: Any) -> Tensor:
         """Which prompts each image asked for.
 
         Args:
-            image_embeddings: [N, D] (normalised here).
+            images: N images, or a Tensor of embeddings [N, D], as for `predict`.
+            options: cache, batch_size, ...: see `iter_predict`.
 
         Returns:
-            Tensor[N, K], one weight for each of the K templates that the classes share; for
-            "autoclip-within-class" Tensor[N, M], one for each prompt. The weights of an image (and, within
-            classes, of a class) sum to 1.
+            Tensor[N, K], one weight for each of the K templates that the classes share, in the order of their
+            indices; for "autoclip-within-class" Tensor[N, M], one for each prompt. The weights of an image
+            (and, within classes, of a class) sum to 1. NaN for images that could not be read.
 
         Raises:
             VlclsError: The classifier weighs all images alike.
         """
         if self.weighting is None:
             raise VlclsError("this classifier weighs prompts alike for all images: give it a weighting")
-        return self._weigher.weights(unit_rows(image_embeddings, "image embeddings"))
+        parts = []
+        for names, rows, errors in self.embedded(images, **options):
+            weights = self._weigher.weights(rows)
+            part = weights.new_full((len(names), weights.shape[1]), math.nan)
+            part[[row for row in range(len(names)) if row not in errors]] = weights
+            parts.append(part)
+        return torch.cat(parts)
 
     def with_prompts(
         self,
@@ -186,7 +196,8 @@ def build_classifier(
         phrasing: How a descriptor follows the class name; see `vlcls.prompts.prompts_from_descriptors`.
         aggregate: How the prompts of a class make its score; see `vlcls.classifiers.aggregates`. By default
             as the papers do: "mean-similarity" for descriptors or with a weighting, else "mean-embedding".
-        weighting: How prompts are weighted for each image: "autoclip", ... or a `Weighting`.
+        weighting: How prompts are weighted for each image: a `Weighting`, or "autoclip", "autoclip:beta=0.7",
+            "softmax", ... `weigh_templates` learns weights that are the same for all images.
         clean_names: Underscores to spaces, white space tidied, Unicode composed.
         articles: "an" instead of "a" before names that need it.
         device, precision: For an encoder given as a spec; see `load_encoder`.
@@ -228,7 +239,7 @@ def classifier_from_prompts(
     from vlcls.embeddings import embed_texts
 
     if isinstance(weighting, str):
-        weighting = Weighting(weighting)  # type: ignore[arg-type]  # it checks its name
+        weighting = Weighting.parse(weighting)
     classifier = PromptClassifier(
         prompts,
         embed_texts(prompts.texts, encoder, store=open_store(cache), progress=progress),

@@ -14,8 +14,8 @@ An image's weights come from that image alone, whatever else is in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from vlcls.classifiers.aggregates import class_means
 from vlcls.errors import TemplateError, VlclsError
 from vlcls.prompts import PromptSet
+from vlcls.specs import as_number, as_truth, parse_spec
 
 WeightingName = Literal["autoclip", "softmax", "autoclip-within-class"]
 WEIGHTINGS: tuple[WeightingName, ...] = get_args(WeightingName)
@@ -56,11 +57,28 @@ class Weighting:
 
     def __post_init__(self) -> None:
         if self.name not in WEIGHTINGS:
-            raise VlclsError(f"no weighting {self.name!r}: choose one of {', '.join(WEIGHTINGS)}")
+            learned = " (zpe learns weights from images: vlcls.weigh_templates)" * (self.name == "zpe")
+            raise VlclsError(f"no weighting {self.name!r}{learned}: choose one of {', '.join(WEIGHTINGS)}")
         if not 0 <= self.beta <= 1:
             raise VlclsError(f"beta is a share of the greatest entropy, 0 to 1, not {self.beta}")
         if self.scaled and self.name != "autoclip":
             raise VlclsError(f"the logit scale has no part in {self.name!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Weighting:
+        """One as people type it: "autoclip", "autoclip:beta=0.7,scaled", "softmax:beta=0.9".
+
+        Raises:
+            VlclsError: No such weighting or option.
+        """
+        name, options = parse_spec(text)
+        if unknown := set(options) - {"beta", "scaled"}:
+            raise VlclsError(f"weighting {text!r}: no option {min(unknown)!r}; there are beta and scaled")
+        return cls(
+            name,  # type: ignore[arg-type]  # it is checked
+            as_number(options["beta"], "beta") if "beta" in options else cls.beta,
+            as_truth(options.get("scaled", "false"), "scaled"),
+        )
 
 
 def entropy_weights(scores: Tensor, beta: float) -> Tensor:
@@ -135,13 +153,14 @@ class TemplateWeights:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Weighted similarities of unit image embeddings: Tensor[N, D] to Tensor[N, C]."""
-        return self._chunked(images, lambda cosines: self._weighted(cosines)[0])
+        return self.chunked(images, lambda cosines: self._weighted(cosines)[0])
 
     def weights(self, images: Tensor) -> Tensor:
         """Template weights: Tensor[N, D] to Tensor[N, K], rows that sum to 1."""
-        return self._chunked(images, lambda cosines: self._weighted(cosines)[1])
+        return self.chunked(images, lambda cosines: self._weighted(cosines)[1])
 
-    def _chunked(self, images: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
+    def chunked(self, images: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `step` makes of cosines Tensor[B, K, C], for all images, a chunk at a time."""
         texts = self.texts.to(images.device)
         size = max(1, _ENTRIES_AT_ONCE // (texts.shape[0] * texts.shape[1]))
         flat = texts.flatten(0, 1).T
@@ -231,53 +250,3 @@ def shared_templates(prompts: PromptSet) -> list[int]:
                 f'{name!r} are its own: use the weighting "autoclip-within-class", or templates x descriptors'
             )
     return sorted(template for template in first if template is not None)
-
-
-def zpe_weights(
-    prompts: PromptSet,
-    embeddings: Tensor,
-    images: Tensor,
-    reference: Tensor | None = None,
-    *,
-    logit_scale: float = 100.0,
-) -> Tensor:
-    """One weight for each template from unlabelled images: zero-shot prompt ensembling (ZPE).
-
-    Allingham et al., "A Simple Zero-shot Prompt Weighting Technique to Improve Prompt Ensembling in
-    Text-Image Models" (ICML 2023): a template is good if images have a class that stands out under it, once
-    the logits that every image has with a class (a frequent word, a frequent sight) are taken away:
-
-        score_k = mean over images of max_c (l_ck - offset_ck),   w = softmax(score)
-        offset_ck = mean logit over the images; halfway to the mean over the reference set if there is one
-
-    The abstract could be read (scores that correct for biases of pre-training and test data, a weighted
-    average of prompts); the formula is written from knowledge of the method and was not checked against the
-    paper's text.
-
-    Args:
-        prompts: Every class has the same K templates.
-        embeddings: Tensor[M, D], unit rows, one a prompt.
-        images: Tensor[N, D], unit rows: the images to be classified, or others of their kind. No labels.
-        reference: Tensor[R, D], unit rows: images of all kinds, standing for those of pre-training.
-        logit_scale: Factor from cosine to logit: the temperature of the softmax.
-
-    Returns:
-        Tensor[K] float64 that sums to 1, in the order of `shared_templates(prompts)`.
-    """
-    weigher = TemplateWeights(prompts, embeddings, Weighting(), logit_scale)
-    centre = images.mean(0) if reference is None else (images.mean(0) + reference.mean(0)) / 2
-    # A mean of cosines with many images is the cosine's numerator with their mean: one pass is enough.
-    offsets = weigher.texts.to(images.device) @ centre
-    best = weigher._chunked(images, lambda cosines: (cosines - offsets).amax(-1).double())
-    return (logit_scale * best.mean(0)).softmax(0)
-
-
-def with_template_weights(prompts: PromptSet, weights: Sequence[float] | Tensor) -> PromptSet:
-    """The prompts with each one's weight multiplied by its template's, for `shared_templates(prompts)`."""
-    shares = dict(zip(shared_templates(prompts), map(float, weights), strict=True))
-    weighted = (
-        replace(prompt, weight=prompt.weight * shares[prompt.template]) if prompt.weight else prompt
-        for prompt in prompts
-        if prompt.template is not None
-    )
-    return PromptSet(prompts.labels, tuple(weighted))

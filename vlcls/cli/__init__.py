@@ -12,7 +12,17 @@ import typer
 import typer.core
 
 from vlcls import __version__
-from vlcls.cli import audit, cache, classify, compare, describe, descriptors, encoders, explain
+from vlcls.cli import (
+    audit,
+    cache,
+    classify,
+    compare,
+    describe,
+    descriptors,
+    encoders,
+    evaluate,
+    explain,
+)
 from vlcls.errors import VlclsError, VlclsWarning
 
 
@@ -57,6 +67,7 @@ app.command("doctor")(encoders.doctor)
 app.command("templates")(encoders.templates)
 app.command("describe")(describe.describe)
 app.command("explain")(explain.explain)
+app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 descriptors.app.command("audit")(audit.audit)
 app.add_typer(descriptors.app, name="descriptors")

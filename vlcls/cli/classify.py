@@ -26,6 +26,7 @@ from vlcls.cli.options import (
     PhrasingOption,
     PrecisionOption,
     Templates,
+    Unlabelled,
     WeightingOption,
     built,
     found_labels,
@@ -60,6 +61,7 @@ def classify(
     phrasing: PhrasingOption = None,
     aggregate: AggregateOption = None,
     weighting: WeightingOption = None,
+    unlabelled: Unlabelled = None,
     articles: Articles = True,
     clean_names: CleanNames = True,
     classifier: Annotated[
@@ -141,7 +143,16 @@ def classify(
         raise typer.BadParameter("give images: files, folders, globs, or - for standard input")
     sources = found_sources(images)
     if classifier is not None:
-        if labels or labels_file or templates or descriptors or phrasing or aggregate or weighting:
+        if (
+            labels
+            or labels_file
+            or templates
+            or descriptors
+            or phrasing
+            or aggregate
+            or weighting
+            or unlabelled
+        ):
             raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
         typed = context.get_parameter_source("encoder")
         named = encoder if typed is not None and typed.name == "COMMANDLINE" else None
@@ -149,7 +160,7 @@ def classify(
     else:
         ready = built(
             labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
-            encoder, device, precision, cache, weighting,
+            encoder, device, precision, cache, weighting, unlabelled or sources,
         )  # fmt: skip
     _predict(
         ready, sources, format, output, top_k,
@@ -166,6 +177,7 @@ def build(
     phrasing: PhrasingOption = None,
     aggregate: AggregateOption = None,
     weighting: WeightingOption = None,
+    unlabelled: Unlabelled = None,
     articles: Articles = True,
     clean_names: CleanNames = True,
     encoder: EncoderSpec = None,
@@ -182,7 +194,7 @@ def build(
     """
     ready = built(
         labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
-        encoder, device, precision, cache, weighting,
+        encoder, device, precision, cache, weighting, unlabelled,
     )  # fmt: skip
     if is_main_process():
         ready.save_pretrained(output)

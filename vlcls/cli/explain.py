@@ -27,6 +27,7 @@ from vlcls.cli.options import (
     PhrasingOption,
     PrecisionOption,
     Templates,
+    Unlabelled,
     WeightingOption,
     built,
     found_sources,
@@ -62,6 +63,7 @@ def explain(
     phrasing: PhrasingOption = None,
     aggregate: AggregateOption = None,
     weighting: WeightingOption = None,
+    unlabelled: Unlabelled = None,
     articles: Articles = True,
     clean_names: CleanNames = True,
     classifier: Annotated[
@@ -113,7 +115,16 @@ def explain(
             f"--save {save} is one picture, and there are {len(sources)} images: give a folder"
         )
     if classifier is not None:
-        if labels or labels_file or templates or descriptors or phrasing or aggregate or weighting:
+        if (
+            labels
+            or labels_file
+            or templates
+            or descriptors
+            or phrasing
+            or aggregate
+            or weighting
+            or unlabelled
+        ):
             raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
         typed = context.get_parameter_source("encoder")
         named = encoder if typed is not None and typed.name == "COMMANDLINE" else None
@@ -121,7 +132,7 @@ def explain(
     else:
         ready = built(
             labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
-            encoder, device, precision, cache, weighting,
+            encoder, device, precision, cache, weighting, unlabelled,
         )  # fmt: skip
     with bar("explaining", len(sources)) as progress:
         explanations = explain_images(ready, sources, classes or (), cache=cache, progress=progress)
@@ -167,6 +178,8 @@ def write_text(explanations: Sequence[Explanation], stream: TextIO, top: int) ->
         widest = max((abs(c.margin) for some in each.classes for c in some.contributions), default=0)
         for evidence in each.classes:
             _print_class(console, evidence, widest, top)
+        if each.templates:
+            _print_templates(console, each.templates, top)
         if each.runner_up is not None:
             console.print(Text(f"\n{_lead(each.predicted, each.runner_up)}"), soft_wrap=True)
 
@@ -185,6 +198,24 @@ def _print_class(console: Console, evidence: Evidence, widest: float, top: int) 
         console.print(
             Text(f"  ... and {left_out} more (--top {len(evidence.contributions)} shows all)", "dim")
         )
+
+
+def _print_templates(console: Console, templates: Sequence[tuple[str, float]], top: int) -> None:
+    """What this image asked for, and what it had no use for."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("  template", overflow="fold", max_width=56)
+    table.add_column("weight", justify="right")
+    table.add_column("times its equal share", justify="right")
+    kept = templates if len(templates) <= top + 1 else [*templates[: top - 1], templates[-1]]
+    for place, (name, weight) in enumerate(kept):
+        if place == len(kept) - 1 and len(kept) < len(templates):
+            table.add_row(Text(f"  ... {len(templates) - len(kept)} between", "dim"))
+        table.add_row(Text(f"  {name}"), f"{weight:.1%}", f"{weight * len(templates):.2f}")
+    console.print(Text("\ntemplates that this image asked for", "bold"))
+    console.print(table)
 
 
 def _table(evidence: Evidence, widest: float, top: int) -> Table:

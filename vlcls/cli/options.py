@@ -78,8 +78,16 @@ AggregateOption = Annotated[
 WeightingOption = Annotated[
     str | None,
     typer.Option(
-        "--weighting", rich_help_panel=CLASSES, show_default="all images alike",
-        help="Weigh templates for each image: autoclip, softmax, or (descriptors) autoclip-within-class.",
+        "--weighting", rich_help_panel=CLASSES, show_default="all prompts alike",
+        help="Weigh templates for each image: autoclip, softmax (with beta: autoclip:beta=0.7), "
+        "autoclip-within-class (descriptors); or for all images: zpe.",
+    ),
+]  # fmt: skip
+Unlabelled = Annotated[
+    str | None,
+    typer.Option(
+        "--unlabelled", metavar="FOLDER", rich_help_panel=CLASSES,
+        help="Images without labels that --weighting zpe learns the weights from.",
     ),
 ]  # fmt: skip
 Articles = Annotated[
@@ -147,8 +155,20 @@ def built(
     descriptors: DescriptorSet | str | None = None, phrasing: str | None = None, aggregate: str | None = None,
     articles: bool = True, clean_names: bool = True, encoder: str | None = None, device: str | None = None,
     precision: Precision | None = None, cache: bool = True, weighting: str | None = None,
+    unlabelled: Sequence[ImageSource] | str | None = None,
 ) -> PromptClassifier:  # fmt: skip
     """The classifier that the options of `classify` and `build` describe."""
+    from vlcls.specs import as_number, parse_spec
+
+    name, zpe = parse_spec(weighting or "")
+    if name != "zpe" and isinstance(unlabelled, str):
+        raise typer.BadParameter("--unlabelled goes with --weighting zpe")
+    if name == "zpe":
+        if unlabelled is None:
+            raise typer.BadParameter("--weighting zpe learns from images: give --unlabelled FOLDER")
+        if unknown := set(zpe) - {"temperature"}:
+            raise typer.BadParameter(f"zpe has no option {min(unknown)!r}; there is temperature")
+        weighting, aggregate = None, aggregate or "mean-similarity"
     with status("loading torch"):
         from vlcls.classifiers.prompt import DEFAULT_ENCODER, classifier_from_prompts
         from vlcls.encoders import load_encoder
@@ -164,9 +184,17 @@ def built(
     with status(f"loading {spec}"):
         loaded = load_encoder(spec, device, precision.value if precision else None)
     with bar("embedding texts", len(set(prompts.texts))) as progress:
-        return classifier_from_prompts(
+        ready = classifier_from_prompts(
             prompts, loaded, aggregate=aggregate, weighting=weighting, cache=cache, progress=progress
         )
+    if name != "zpe" or unlabelled is None:
+        return ready
+    from vlcls.classifiers import weigh_templates
+
+    sources = found_sources([unlabelled]) if isinstance(unlabelled, str) else unlabelled
+    with bar("embedding images", len(sources)) as progress:
+        temperature = as_number(zpe.get("temperature", "1"), "temperature")
+        return weigh_templates(ready, sources, temperature=temperature, cache=cache, progress=progress)
 
 
 def saved(

@@ -27,7 +27,23 @@ def process_state() -> PartialState:
 
     launched = "LOCAL_RANK" in os.environ
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (launched and not torch.accelerator.is_available())
-    return PartialState(cpu=on_cpu)
+    state = PartialState(cpu=on_cpu)
+    if state.num_processes > 1:
+        _leave_the_group_at_exit()
+    return state
+
+
+@lru_cache(maxsize=1)
+def _leave_the_group_at_exit() -> None:
+    """Gloo's threads abort a process whose interpreter ends before they do, and the launch with it."""
+    import atexit
+
+    def leave() -> None:
+        # NCCL's groups are left alone: leaving one waits for processes that may have failed.
+        if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
+            torch.distributed.destroy_process_group()
+
+    atexit.register(leave)
 
 
 def choose_device(device: str | None) -> torch.device:

@@ -28,6 +28,11 @@ class Estimate:
         return asdict(self)
 
 
+def at_most_one(found: Estimate) -> Estimate:
+    """The estimate of something that is a part of a whole: a basic interval may reach above it."""
+    return Estimate(found.value, min(found.low, 1.0), min(found.high, 1.0))
+
+
 def proportion(right: int, count: int) -> Estimate | None:
     """An accuracy or any other part of a whole, with the Wilson interval; None of nothing."""
     return Estimate(right / count, *interval(right, count)) if count else None

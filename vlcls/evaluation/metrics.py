@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, MissingExtraError
 from vlcls.evaluation.calibration import DEFAULT_BINS, bin_places, errors_of_bins
-from vlcls.evaluation.intervals import RESAMPLES, Estimate, bootstrap_intervals, proportion
+from vlcls.evaluation.intervals import RESAMPLES, Estimate, at_most_one, bootstrap_intervals, proportion
 from vlcls.evaluation.per_image import Activation, Outcomes, checked, outcomes
 
 if TYPE_CHECKING:
@@ -142,12 +142,15 @@ def measure_outcomes(
         errors = errors_of_bins(places[rows], gaps[rows], bins)
         return np.array([recall, found.nll[rows].mean(), found.brier[rows].mean(), *errors])
 
-    estimates = bootstrap_intervals(figures, len(found), seed=seed, resamples=resamples)
+    recall, nll, brier, ece, mce = bootstrap_intervals(figures, len(found), seed=seed, resamples=resamples)
     top1 = proportion(int(right.sum()), len(found))
     top5 = proportion(int((found.rank < 5).sum()), len(found)) if found.classes > 5 else None
     assert top1 is not None
     seen = len(np.unique(found.truth))
-    return Metrics(len(found), found.classes, seen, activation, bins, top1, top5, *estimates)
+    return Metrics(
+        len(found), found.classes, seen, activation, bins, top1, top5,
+        at_most_one(recall), nll, brier, at_most_one(ece), at_most_one(mce),
+    )  # fmt: skip
 
 
 def top_k_accuracy(scores: Any, truth: Any, k: int = 1) -> float:
@@ -207,7 +210,7 @@ def measure_multi_label(
         return np.array([_mean_average_precision(table[rows], labels[rows])])
 
     (found,) = bootstrap_intervals(figures, len(table), seed=seed, resamples=resamples)
-    return MultiLabelMetrics(len(table), table.shape[1], int(labels.any(0).sum()), found)
+    return MultiLabelMetrics(len(table), table.shape[1], int(labels.any(0).sum()), at_most_one(found))
 
 
 def _checked_multi_label(scores: Any, truth: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls.errors import LabelError, VlclsError
-from vlcls.explain.pieces import Pieces, image_weights
+from vlcls.explain.pieces import Pieces, image_weights, template_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,12 +72,15 @@ class Explanation:
         baseline: The image's average similarity: the mean over all classes of its mean similarity to their
             prompts. Cosines of CLIP are all alike; only what is above or below this says something.
         error: Why it could not be read, else None.
+        templates: Under AutoCLIP: each template with its weight for this image, greatest first. Equal weights
+            would be 1 / their number.
     """
 
     image: str
     classes: tuple[Evidence, ...]
     baseline: float
     error: str | None = None
+    templates: tuple[tuple[str, float], ...] = ()
 
     @property
     def predicted(self) -> Evidence:
@@ -154,7 +157,10 @@ def explain_images(
         )
     explainer = _Explainer(classifier, _indices(classifier, classes))
     result: list[Explanation] = []
-    for names, rows, errors in _embedded(classifier, images, cache, options):
+    single = getattr(images, "ndim", 2) == 1
+    for names, rows, errors in classifier.embedded(
+        images[None] if single else images, cache=cache, **options
+    ):
         explained = explainer(rows, [name for row, name in enumerate(names) if row not in errors])
         for row, name in enumerate(names):
             result.append(Explanation(name, (), 0.0, errors[row]) if row in errors else next(explained))
@@ -170,26 +176,6 @@ def _indices(classifier: Classifier, classes: Iterable[str | int]) -> list[int]:
         if isinstance(each, int) and not 0 <= each < len(classifier.labels):
             raise LabelError(f"classes: {each} is not an index into {len(classifier.labels)} labels")
     return list(dict.fromkeys(places[each] if isinstance(each, str) else each for each in asked))
-
-
-def _embedded(
-    classifier: Classifier, images: Any, cache: bool | str | Path, options: dict[str, Any]
-) -> Iterator[tuple[list[str], Tensor, dict[int, str]]]:
-    """Names, unit embeddings of those that could be read, and the errors of the others by row."""
-    from torch import Tensor
-
-    from vlcls.classifiers.base import open_store, unit_rows
-
-    if isinstance(images, Tensor) or (classifier.encoder_info is None and classifier._encoder is None):
-        rows = unit_rows(images[None] if getattr(images, "ndim", 2) == 1 else images, "image embeddings")
-        yield [f"embedding {row}" for row in range(len(rows))], rows, {}
-        return
-    from vlcls.embeddings import embed_images
-    from vlcls.image_sources import as_sources
-
-    for batch in embed_images(as_sources(images), classifier.encoder, store=open_store(cache), **options):
-        readable = [row for row in range(len(batch.sources)) if row not in batch.errors]
-        yield [source.name for source in batch.sources], batch.embeddings[readable], batch.errors
 
 
 class _Explainer:
@@ -233,7 +219,7 @@ class _Explainer:
                     contributions,
                 )
             )
-        return Explanation(name, tuple(evidence), baseline)
+        return Explanation(name, tuple(evidence), baseline, templates=template_weights(self._classifier, row))
 
 
 def _contributions(

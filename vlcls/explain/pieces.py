@@ -197,3 +197,21 @@ def image_weights(classifier: PromptClassifier, image: Tensor) -> Tensor:
         for prompt in classifier.prompts
     ]
     return torch.tensor(shares, dtype=torch.float64)
+
+
+def template_weights(classifier: PromptClassifier, image: Tensor) -> tuple[tuple[str, float], ...]:
+    """The templates that one image asked for, Tensor[1, D], with their weights, greatest first.
+
+    Empty if the classifier weighs none for each image, or if classes have weights of their own.
+    """
+    if classifier.weighting is None or classifier.weighting.name == "autoclip-within-class":
+        return ()
+    from vlcls.classifiers.weighting import shared_templates
+
+    names = {}
+    for prompt in reversed(classifier.prompts.prompts):
+        # Random descriptors are templates, too: theirs is the same source for all.
+        names[prompt.template] = prompt.descriptor if prompt.kind == "random" else prompt.source
+    weights = classifier.prompt_weights(image)[0].tolist()
+    pairs = zip(shared_templates(classifier.prompts), weights, strict=True)
+    return tuple(sorted(((names[place], weight) for place, weight in pairs), key=lambda pair: -pair[1]))

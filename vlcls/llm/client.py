@@ -114,7 +114,7 @@ async def describe_async(
     known = AnswerLog(None if log is None else Path(log).expanduser())
     session = _Session(
         labels,
-        Asking(model, style, structured=known.structured, temperature=temperature),
+        Asking(model, style, temperature=temperature, **known.settings),
         known,
         _client(base_url, timeout, retries),
         asyncio.Semaphore(concurrency),
@@ -239,11 +239,11 @@ class _Session:
             found = None if ignore_log else self.log.get(key)
             if found is not None:
                 return found
-            record = None
+            record: dict[str, Any] | Asking = self.asking
             async with self.limit:
-                if asking is self.asking:  # else the server turned out not to know schemas meanwhile
+                if asking is self.asking:  # else another request found out how the server wants to be asked
                     record = await self._send(asking, text)
-            if record is not None:
+            if not isinstance(record, Asking):
                 record = {"class": self.labels.names[question.class_index], **record}
                 self.log.add(key, record)
                 self.asked += 1
@@ -251,12 +251,12 @@ class _Session:
                 self.progress(0, record["tokens"])
                 return record
         if asking is self.asking:
-            self.asking = asking.unstructured()
-            self.log.set_unstructured()
+            self.asking = record
+            self.log.set(structured=record.structured, limit=record.limit)
         return await self._request(question, text, ignore_log)
 
-    async def _send(self, asking: Asking, text: str) -> dict[str, Any] | None:
-        """One request; None if the server does not take JSON schemas.
+    async def _send(self, asking: Asking, text: str) -> dict[str, Any] | Asking:
+        """One request; or how to ask instead, if the server does not take JSON schemas, say.
 
         Raises:
             AnswerError: Server or network failed to the last retry.
@@ -268,8 +268,8 @@ class _Session:
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise LanguageModelError(f"the server refuses ({error.status_code}): {_words(error)}") from error
         except openai.APIStatusError as error:
-            if asking.structured and error.status_code in (400, 415, 422, 501):
-                return None
+            if other := asking.after_refusal(error.status_code, _words(error)):
+                return other
             if error.status_code in (400, 422):
                 raise LanguageModelError(
                     f"the server refuses ({error.status_code}): {_words(error)}"

@@ -15,7 +15,7 @@ class AnswerLog:
     """JSON Lines, appended to and flushed to the disk answer by answer. No key of the server is ever in it.
 
     A line is `{"key": ..., "class": ..., "answer": ..., "tokens": ...}`, whose key is the hash of the exact
-    request; or `{"structured": false}`, once a server turned out not to know JSON schemas.
+    request; or `{"settings": {"structured": false}}`, once a server turned out not to know JSON schemas, say.
 
     Args:
         path: The file; None to keep answers in memory only.
@@ -23,7 +23,7 @@ class AnswerLog:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.structured = True
+        self.settings: dict[str, Any] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._file = None
         if path is None:
@@ -48,10 +48,11 @@ class AnswerLog:
         self._answers[key] = line
         self._append(line)
 
-    def set_unstructured(self) -> None:
-        if self.structured:
-            self.structured = False
-            self._append({"structured": False})
+    def set(self, **settings: Any) -> None:
+        """Remember how this server wants to be asked."""
+        if settings != self.settings:
+            self.settings = settings
+            self._append({"settings": settings})
 
     def close(self) -> None:
         if self._file is not None:
@@ -77,8 +78,8 @@ class AnswerLog:
                 continue
             if not isinstance(line, dict):
                 continue
-            if line.get("structured") is False:
-                self.structured = False
+            if isinstance(line.get("settings"), dict):
+                self.settings = line["settings"]
             elif isinstance(line.get("key"), str):
                 self._answers[line["key"]] = line
         return data.endswith(b"\n") or not data

@@ -47,6 +47,8 @@ class Asking:
         model: As the server names it.
         style: What the answers hold.
         structured: Ask for JSON of a schema.
+        limit: What the server calls the greatest number of tokens: "max_tokens", as most do, or
+            "max_completion_tokens", on which OpenAI's reasoning models insist.
         temperature: None for the server's own.
         max_tokens: Most tokens of an answer.
     """
@@ -54,6 +56,7 @@ class Asking:
     model: str
     style: Style
     structured: bool = True
+    limit: str = "max_tokens"
     temperature: float | None = None
     max_tokens: int = 2048
 
@@ -67,7 +70,7 @@ class Asking:
         result: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "system", "content": form}, {"role": "user", "content": text}],
-            "max_tokens": self.max_tokens,
+            self.limit: self.max_tokens,
         }
         if self.temperature is not None:
             result["temperature"] = self.temperature
@@ -75,8 +78,13 @@ class Asking:
             result["response_format"] = _schema(self.style)
         return result
 
-    def unstructured(self) -> Asking:
-        return replace(self, structured=False)
+    def after_refusal(self, status: int, words: str) -> Asking | None:
+        """How to ask a server that refused the form of a request; None if nothing is left to change."""
+        if "max_completion_tokens" in words and self.limit == "max_tokens":
+            return replace(self, limit="max_completion_tokens")
+        if self.structured and status in (400, 415, 422, 501):
+            return replace(self, structured=False)
+        return None
 
 
 def request_key(body: Mapping[str, Any]) -> str:

@@ -35,6 +35,8 @@ _PREPOSITION = (
 _END = re.compile(
     rf"\s(?:{_PREPOSITION}|that|which|who|where|when|(?:\w+(?:ed|ing)|made|found|known|worn|built|seen|cut)\s+{_PREPOSITION})\b"
 )
+#: The lower end of a range: "a small to medium-sized bird".
+_RANGE = re.compile(r"\b(?:small|medium|large|short|thin|light|dark|pale)-?(?:\s?sized)? to ")
 
 
 def check_phrasing(phrasing: str) -> Phrasing:
@@ -104,16 +106,20 @@ def _statement(text: str) -> str:
 
 def _names_a_kind(text: str) -> bool:
     """Whether a phrase without a verb says what something is, not what it has."""
+    text = _RANGE.sub("", text)
     cut = _END.search(text)
     words = re.findall(r"[\w'-]+", text[: cut.start()] if cut else text)
     if not words:
         return False
+    if words[0] in _ARTICLES:
+        # "a small head high above the ground": the adjective belongs to the noun in front of it.
+        while len(words) > 1 and words[-1] in _listed("adjectives"):
+            words.pop()
+        return words[-1] in _listed("kinds")
     head = words[-1]
     if head in _listed("adjectives") or re.search(r"-(?:\w+ed|like|free|proof)$|(?:ous|less)$", head):
         return True
-    if len(words) > 1 and head.endswith("ed") and words[-2].endswith("ly"):
-        return True
-    return words[0] in _ARTICLES and head in _listed("kinds")
+    return len(words) > 1 and head.endswith("ed") and words[-2].endswith("ly")
 
 
 def _lowered(text: str) -> str:

@@ -1,0 +1,293 @@
+"""The harness: every image encoded once, cells that outlive a crash, processes that agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pyarrow import parquet
+
+import vlcls
+from vlcls.encoders import Encoder
+from vlcls.errors import EvaluationError, LabelError
+from vlcls.evaluation.sets import open_set
+
+TESTS = Path(__file__).parent
+CLASSES = ("cat", "dog", "fox")
+DOMAINS = ("photo", "sketch")
+METHODS = "photo,ensemble:templates=simple,autoclip:templates=simple,waffle:seeds=2"
+#: Figures that depend on when and where a run was made.
+TIMES = ("date", "seconds")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., Any]) -> Path:
+    """DOMAIN/CLASS/image.png: two domains of three classes of four images, one of them broken."""
+    root = tmp_path_factory.mktemp("data")
+    for number in range(24):
+        folder = root / DOMAINS[number % 2] / CLASSES[number // 2 % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / f"{number:02}.png")
+    (root / "sketch/fox/bad.png").write_text("no image")
+    return root
+
+
+@pytest.fixture
+def counted(clip: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each call of the encoder took."""
+    calls: list[int] = []
+    encode = type(clip).encode_images
+
+    def counting(self: Encoder, pixels: torch.Tensor) -> torch.Tensor:
+        calls.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(type(clip), "encode_images", counting)
+    return calls
+
+
+def without_times(results: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in results.items() if key not in TIMES}
+
+
+def evaluated(data: Path, clip: Encoder, output: Path, **options: Any) -> dict[str, Any]:
+    sets = [open_set(data / name, name=name) for name in DOMAINS]
+    options = {"methods": METHODS, "in_distribution": "photo", "cache": output.parent / "cache", **options}
+    return vlcls.evaluate(sets, encoder=clip, output=output, **options)
+
+
+def test_every_image_is_encoded_once_and_never_again(
+    data: Path, clip: Encoder, counted: list[int], tmp_path: Path
+):
+    first = evaluated(data, clip, tmp_path / "run")
+    assert sum(counted) == 24 and len(first["cells"]) == 2 * 5  # with one control
+    again = evaluated(data, clip, tmp_path / "other")
+    assert sum(counted) == 24 and without_times(again) == without_times(first)
+    assert first["sets"]["sketch"]["unreadable"][0]["image"].endswith("bad.png")
+    assert first["sets"]["sketch"]["images"] == 12
+    for name in ("results.json", "report.html", "report.md", "clip_benchmark.csv", "summary.csv"):
+        assert (tmp_path / "run" / name).stat().st_size
+    assert json.loads((tmp_path / "run/results.json").read_text()) == first
+
+
+def test_cells_say_what_the_classifiers_say(data: Path, clip: Encoder, tmp_path: Path):
+    results = evaluated(data, clip, tmp_path / "run")
+    photos = [str(path) for path in sorted((data / "photo").rglob("*.png"))]
+    classifier = vlcls.build_classifier(list(CLASSES), clip, "simple")
+    wanted = {found.image: found for found in classifier.predict(photos)}
+    cell = next(
+        cell for cell in results["cells"]
+        if (cell["set"], cell["method"]) == ("photo", "ensemble:templates=simple")
+    )  # fmt: skip
+    table = parquet.read_table(tmp_path / "run" / cell["predictions"]).to_pylist()
+    assert len(table) == 12
+    right = 0
+    for row in table:
+        found = wanted[row["image"]]
+        assert found.top_k[0].index == row["predicted"]
+        assert found.score == pytest.approx(row["confidence"], abs=1e-5)
+        assert CLASSES[row["true"]] == Path(row["image"]).parent.name
+        right += row["true"] == row["predicted"]
+    assert cell["metrics"]["top1"]["value"] == pytest.approx(right / 12)
+    waffle = next(cell for cell in results["cells"] if cell["method"].startswith("waffle"))
+    assert waffle["seeds"] == [0, 1]
+    assert waffle["metrics"]["top1"]["value"] == pytest.approx(
+        np.mean([each["top1"] for each in waffle["per_seed"]])
+    )
+
+
+def test_shifts_gains_and_groups(data: Path, clip: Encoder, tmp_path: Path):
+    results = evaluated(data, clip, tmp_path / "run")
+    assert {(row["from"], row["to"], row["classes"]) for row in results["shifts"]} == {("photo", "sketch", 3)}
+    row = results["shifts"][0]
+    assert row["drop"]["absolute"] == pytest.approx(row["before"]["value"] - row["after"]["value"])
+    judged = {(gain["set"], gain["method"]) for gain in results["gains"]}
+    assert judged == {(s, m) for s in DOMAINS for m in METHODS.split(",")[1:]}
+    whole = vlcls.evaluate(data, "photo", clip, tmp_path / "whole", cache=False)
+    groups = whole["cells"][0]["groups"]
+    assert {group["name"] for group in groups["group"]["groups"]} == set(DOMAINS)
+    assert len(groups["class / group"]["groups"]) == 6
+
+
+def test_a_shift_over_fewer_classes_restricts_names_and_images(
+    data: Path, clip: Encoder, tmp_path: Path, picture: Callable[..., Any]
+):
+    for number, name in enumerate(("cat", "fox", "owl")):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        picture(100 + number).save(tmp_path / "other" / name / "1.png")
+    sets = [open_set(data / "photo", name="photo"), open_set(tmp_path / "other", name="other")]
+    results = vlcls.evaluate(
+        sets, "photo", clip, tmp_path / "run", in_distribution="photo", controls=False, cache=False
+    )
+    assert results["sets"]["photo (2 classes of other)"]["classes"] == ["cat", "fox"]
+    assert results["sets"]["photo (2 classes of other)"]["images"] == 8
+    assert results["sets"]["other (2 classes of photo)"]["images"] == 2
+    assert results["shifts"][0]["classes"] == 2
+
+
+def test_a_method_that_cannot_be_run_costs_the_others_nothing(data: Path, clip: Encoder, tmp_path: Path):
+    results = vlcls.evaluate(
+        data / "photo", "photo,descriptors", clip, tmp_path / "run", controls=False, cache=False
+    )
+    assert [cell["method"] for cell in results["cells"]] == ["photo"]
+    assert results["failed"][0]["method"] == "descriptors"
+    assert "vlcls describe" in results["failed"][0]["error"]
+    with pytest.raises(EvaluationError, match="no method could be evaluated: there are no descriptors"):
+        vlcls.evaluate(data / "photo", "descriptors", clip, tmp_path / "x", controls=False, cache=False)
+
+
+def test_corruptions_are_measured_and_never_called_mce(data: Path, clip: Encoder, tmp_path: Path):
+    from vlcls.evaluation.api import plan_of
+    from vlcls.evaluation.harness import run
+    from vlcls.evaluation.plan import Corruptions, Plan
+
+    plan = plan_of(data / "photo", "photo", clip, controls=False, cache=False)
+    some = Corruptions("photo", ("brightness", "contrast"), (1, 5))
+    results = run(Plan(plan.sets, plan.methods, plan.encoders, corruptions=(some,), cache=False), tmp_path)
+    (row,) = results["corruptions"]
+    assert set(row["errors"]) == {"brightness", "contrast"} and "unnormalised" in row["name"]
+    assert [cell["set"] for cell in results["cells"]] == ["photo"]
+
+
+def test_right_reasons_by_hand(data: Path, clip: Encoder, tmp_path: Path):
+    from vlcls.evaluation.rationale_search import RationaleTexts
+    from vlcls.evaluation.right_reasons import RationaleData
+
+    reasons = {"cat": ["whiskers", "a tail"], "dog": ["a tail", "a nose"], "fox": ["red fur"]}
+    (tmp_path / "reasons.json").write_text(json.dumps(reasons))
+    rows = [
+        {"image": str(path), "label": path.parent.name, "rationale": reasons[path.parent.name][0]}
+        for path in sorted((data / "photo").rglob("*.png"))
+    ]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = open_set(tmp_path / "set.jsonl", group_columns=("rationale",))
+    found = vlcls.evaluate(
+        given, "photo", clip, tmp_path / "run", controls=False, cache=False,
+        rationales=RationaleData(tmp_path / "reasons.json"),
+    )["rationales"][0]  # fmt: skip
+    texts = RationaleTexts.of({name: reasons[name] for name in given.labels.names})
+    assert found["texts"] == len(texts) == 12
+    embedded = clip.encode_texts(texts.block(0, 12))
+    counts = {"RR": 0, "RW": 0, "WR": 0, "WW": 0}
+    for row in rows:
+        image = next(iter(vlcls.build_classifier(["x"], clip).embedded([row["image"]], cache=False)))[1]
+        best = (embedded @ image[0]).argsort(descending=True)[:5].tolist()
+        pairs = [(texts.categories[at // 4], texts.rationales[at % 4]) for at in best]
+        votes = [category for category, _ in pairs]
+        said = max(votes, key=lambda name: (votes.count(name), -votes.index(name)))
+        reason = (said, row["rationale"]) in pairs
+        counts[("R" if said == row["label"] else "W") + ("R" if reason else "W")] += 1
+    assert {name: round(found["quadrants"][name]["value"] * 12) for name in counts} == counts
+    with pytest.raises(EvaluationError, match="no group column 'rationale'"):
+        vlcls.evaluate(
+            data / "photo", "photo", clip, tmp_path / "x", cache=False,
+            rationales=RationaleData(tmp_path / "reasons.json"),
+        )  # fmt: skip
+
+
+# ---- hard data -----------------------------------------------------------------------------------------
+
+
+def test_one_class_only(data: Path, clip: Encoder, tmp_path: Path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/cat").symlink_to(data / "photo/cat")
+    results = vlcls.evaluate(
+        tmp_path / "set", "photo,ensemble:templates=simple", clip, tmp_path / "run", cache=False
+    )
+    assert all(cell["metrics"]["top1"]["value"] == 1 for cell in results["cells"])
+    assert {gain["reason"] for gain in results["gains"]} == {"no evidence"}
+
+
+def test_a_class_without_images_and_very_many_classes(data: Path, clip: Encoder, tmp_path: Path):
+    names = [*CLASSES, *(f"thing {number}" for number in range(2_000))]
+    given = open_set(data / "photo", labels=names)
+    assert any("no image" in problem for problem in given.problems)
+    results = vlcls.evaluate(given, "name", clip, tmp_path / "run", controls=False, cache=False)
+    metrics = results["cells"][0]["metrics"]
+    assert metrics["classes"] == 2003 and metrics["classes_with_images"] == 3
+
+
+def test_names_that_do_not_match(data: Path, tmp_path: Path):
+    with pytest.raises(LabelError, match="'cat'"):
+        open_set(data / "photo", labels=["owl", "hen"])
+
+
+# ---- crashes and processes -----------------------------------------------------------------------------
+
+
+def command(data: Path, spec: str, output: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "vlcls", "evaluate", str(data / "photo"), str(data / "sketch"),
+        "--in-distribution", "photo", "-m", METHODS, "-e", spec, "-o", str(output), "--batch-size", "2",
+    ]  # fmt: skip
+
+
+def test_killed_three_times_and_resumed(data: Path, model_spec: Callable[[str], str], tmp_path: Path):
+    spec = model_spec("open_clip-clip")
+    environment = {**os.environ, "VLCLS_CACHE": str(tmp_path / "cache")}
+    whole = subprocess.run(command(data, spec, tmp_path / "whole"), env=environment, capture_output=True)
+    assert whole.returncode == 3, whole.stderr.decode()[-2000:]  # one image cannot be read
+    environment["VLCLS_CACHE"] = str(tmp_path / "cache of the killed")
+    output = tmp_path / "killed"
+    for cells in (0, 1, 3):  # killed while it encodes, and with so many cells finished
+        process = subprocess.Popen(
+            command(data, spec, output), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(list(output.glob("cells/*.json"))) < cells:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (output / "results.json").exists()
+    finished = {path.name: path.stat().st_mtime_ns for path in output.glob("cells/*.json")}
+    assert len(finished) >= 3
+    subprocess.run(command(data, spec, output), env=environment, capture_output=True)
+    for name, made in finished.items():
+        assert (output / "cells" / name).stat().st_mtime_ns == made
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed")]
+    assert without_times(results[0]) == without_times(results[1])
+
+
+@pytest.mark.parametrize("count", [1, 7, 24])
+def test_two_processes_give_what_one_gives(
+    data: Path, model_spec: Callable[[str], str], tmp_path: Path, count: int
+):
+    spec, limit = model_spec("open_clip-clip"), ["--limit", str(count)]
+    typed = [str(data), "-m", "photo,waffle:seeds=2", "-e", spec, "--batch-size", "2", *limit]
+    base = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    found = []
+    for name, launch in (
+        ("one", [sys.executable, "-m"]),
+        ("two", [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+                 "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+                 "--main_process_port", "0", "-m"]),
+    ):  # fmt: skip
+        environment = {**base, "VLCLS_CACHE": str(tmp_path / f"cache of {name}")}
+        if name == "two":
+            environment["ACCELERATE_USE_CPU"] = "true"
+        run = subprocess.run(
+            [*launch, "vlcls", "evaluate", *typed, "-o", str(tmp_path / name)],
+            env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert run.returncode in (0, 3), run.stderr[-3000:]
+        found.append(json.loads((tmp_path / name / "results.json").read_text()))
+    one, two = found
+    assert [c["prompts_sha256"] for c in one["cells"]] == [c["prompts_sha256"] for c in two["cells"]]
+    for a, b in zip(one["cells"], two["cells"], strict=True):
+        tables = [
+            parquet.read_table(tmp_path / name / cell["predictions"]).to_pydict()
+            for name, cell in (("one", a), ("two", b))
+        ]
+        assert tables[0]["image"] == tables[1]["image"] and tables[0]["predicted"] == tables[1]["predicted"]
+        assert tables[0]["nll"] == pytest.approx(tables[1]["nll"], abs=1e-4)
+        assert a["metrics"]["top1"] == b["metrics"]["top1"]
+    assert one["sets"] == two["sets"]

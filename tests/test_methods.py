@@ -1,0 +1,160 @@
+"""Methods by name: what people type, the texts that come of it, and the controls that are added."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vlcls
+from vlcls.descriptors import Descriptor, DescriptorSet
+from vlcls.errors import DescriptorError, EvaluationError, VlclsError
+from vlcls.evaluation.methods import (
+    KINDS,
+    SEEDS,
+    Context,
+    parse_method,
+    parse_methods,
+    prompts_hash,
+    with_controls,
+)
+from vlcls.labels import as_labels
+
+LABELS = as_labels(["hen", "owl", "fox"])
+DESCRIBED = DescriptorSet(
+    LABELS,
+    tuple(
+        tuple(map(Descriptor, own)) for own in (["a comb", "two legs"], ["big eyes"], ["red fur", "a tail"])
+    ),
+)
+SENTENCES = DescriptorSet(
+    LABELS, tuple((Descriptor(f"A {name} in a field."),) for name in LABELS.names), style="sentences"
+)
+CONTEXT = Context(LABELS, descriptors=DESCRIBED, sentences=SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("typed", "specs"),
+    [
+        ("photo", ["photo"]),
+        ("photo, ensemble", ["photo", "ensemble"]),
+        ("photo,autoclip:beta=0.7,scaled,waffle", ["photo", "autoclip:beta=0.7,scaled", "waffle"]),
+        ("waffle:count=5,descriptors,swapped", ["waffle:count=5,descriptors", "swapped"]),
+        (["photo", "descriptors:templates=simple,phrasing=dclip"],
+         ["photo", "descriptors:templates=simple,phrasing=dclip"]),
+        ("photo,photo", ["photo"]),
+    ],
+)  # fmt: skip
+def test_what_people_type(typed: str | list[str], specs: list[str]):
+    found = [method.spec for method in parse_methods(typed)]
+    if "descriptors,swapped" in str(typed):  # a method's name behind a comma begins a method
+        assert found == ["waffle:count=5", "descriptors", "swapped"]
+    else:
+        assert found == specs
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("", "no methods"),
+        ("foto", "no method 'foto'"),
+        ("photo:beta", "number"),
+        ("waffle:color=red", "no option 'color'"),
+        ("autoclip:weighting=zpe", "'weighting' is what autoclip is about"),
+        ("waffle:seeds=0", "whole number"),
+        ("waffle:seeds=1.5", "whole number"),
+    ],
+)
+def test_what_people_mistype(typed: str, message: str):
+    if typed == "photo:beta":  # known, but no number
+        method = parse_method("ensemble:weighting=autoclip,beta")
+        with pytest.raises(VlclsError, match=message):
+            method.classifier(method.prompts(CONTEXT, 0), None, None)  # type: ignore[arg-type]
+        return
+    with pytest.raises(EvaluationError, match=message):
+        parse_methods(typed)
+
+
+def test_every_kind_has_prompts_for_every_class():
+    for name, kind in KINDS.items():
+        method = parse_method(name)
+        assert len(method.seeds) == (SEEDS if kind.random else 1) and method.about.endswith((".", ")."))
+        prompts = method.prompts(CONTEXT, 0)
+        assert set(prompts.class_indices) == {0, 1, 2}
+        again, other = method.prompts(CONTEXT, 0), method.prompts(CONTEXT, 1)
+        assert again == prompts and (other != prompts) == kind.random, name
+        assert (prompts_hash([prompts]) == prompts_hash([other])) != kind.random
+
+
+def test_the_texts_of_some():
+    def texts(spec: str) -> list[str]:
+        return parse_method(spec).prompts(CONTEXT, 0).texts
+
+    assert texts("name") == ["hen", "owl", "fox"]
+    assert texts("photo") == ["a photo of a hen.", "a photo of an owl.", "a photo of a fox."]
+    assert texts("photo:template=a sketch of a {}.")[0] == "a sketch of a hen."
+    assert texts("cupl")[1] == "A owl in a field."
+    assert texts("descriptors")[2] == "owl, which has big eyes"
+    assert texts("descriptors:phrasing=dclip")[0] == "hen, which is a comb"
+    assert len(texts("ensemble")) == 240 and len(texts("ensemble:templates=simple")) == 21
+    assert len(texts("waffle:count=3")) == 18
+    own = Context(LABELS, templates=["a toy {}."])
+    assert parse_method("autoclip").prompts(own, 0).texts == ["a toy hen.", "a toy owl.", "a toy fox."]
+
+
+def test_descriptors_come_from_the_user_or_from_a_built_in_set():
+    pets = Context(as_labels(["Dog", "elephant"]))
+    assert "dog" in parse_method("descriptors").prompts(pets, 0).texts[0].casefold()
+    with pytest.raises(DescriptorError, match="vlcls describe"):
+        parse_method("descriptors").prompts(Context(LABELS), 0)
+    with pytest.raises(DescriptorError, match="--style sentences"):
+        parse_method("cupl").prompts(Context(LABELS), 0)
+
+
+def test_controls_are_what_verdicts_need():
+    def specs(typed: str) -> list[tuple[str, bool]]:
+        return [(method.spec, method.control) for method in with_controls(parse_methods(typed))]
+
+    assert specs("ensemble") == [("ensemble", False), ("photo", True), ("waffle", True)]
+    assert specs("photo,descriptors") == [
+        ("photo", False), ("descriptors", False), ("ensemble", True), ("waffle", True),
+        ("random-descriptors", True), ("swapped", True),
+    ]  # fmt: skip
+    # Another template is another method, not the reference.
+    assert ("photo", True) in specs("photo:template=a sketch of a {}.")
+    assert parse_method("waffle:seeds=3").reference == "WaffleCLIP"
+    assert parse_method("waffle:concept=bird").reference is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        ("photo", {"templates": "photo"}),
+        ("ensemble", {"templates": "openai-imagenet"}),
+        ("max", {"templates": "openai-imagenet", "aggregate": "max"}),
+        ("autoclip:beta=0.5", {"templates": "openai-imagenet", "weighting": "autoclip:beta=0.5"}),
+        ("softmax", {"templates": "openai-imagenet", "weighting": "softmax"}),
+        ("descriptors", {"descriptors": DESCRIBED}),
+        ("descriptors:aggregate=max", {"descriptors": DESCRIBED, "aggregate": "max"}),
+        ("descriptors:weighting=autoclip-within-class",
+         {"descriptors": DESCRIBED, "weighting": "autoclip-within-class"}),
+        ("descriptors:templates=simple,weighting=autoclip",
+         {"descriptors": DESCRIBED, "templates": "simple", "weighting": "autoclip"}),
+    ],
+)  # fmt: skip
+def test_a_method_is_the_classifier_of_its_options(spec: str, options: dict, clip):
+    images = torch.nn.functional.normalize(
+        torch.randn(9, clip.embedding_dim, generator=torch.Generator().manual_seed(0)), dim=1
+    )
+    method = parse_method(spec)
+    made = method.classifier(method.prompts(CONTEXT, 0), clip, images)
+    expected = vlcls.build_classifier(LABELS, clip, **options)
+    assert torch.equal(made.scores(images), expected.scores(images))
+
+
+def test_zpe_learns_from_the_images_that_are_judged(clip):
+    images = torch.nn.functional.normalize(torch.randn(9, clip.embedding_dim), dim=1)
+    method = parse_method("zpe:templates=simple,temperature=5")
+    made = method.classifier(method.prompts(CONTEXT, 0), clip, images)
+    plain = vlcls.build_classifier(LABELS, clip, "simple", aggregate="mean-similarity")
+    expected = vlcls.weigh_templates(plain, images, temperature=5)
+    assert torch.allclose(made.scores(images), expected.scores(images), atol=1e-5)

@@ -1,0 +1,211 @@
+"""One cell of an evaluation: one method with one encoder on one set, kept in a file of its own.
+
+A cell is named by what it is and keyed by the hash of all that its figures depend on. A run that is started
+again takes over every cell whose key is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlcls import __version__
+from vlcls.errors import MissingExtraError, VlclsError
+from vlcls.evaluation.embedded import EmbeddedSet
+from vlcls.evaluation.intervals import RESAMPLES, Estimate, mean_interval
+from vlcls.evaluation.methods import Context, Method, prompts_hash
+from vlcls.evaluation.metrics import Metrics, measure_multi_label, measure_outcomes
+from vlcls.evaluation.per_image import Outcomes, joined, outcomes
+from vlcls.evaluation.robustness import over_groups
+from vlcls.store import write_atomically
+
+if TYPE_CHECKING:
+    from vlcls.classifiers import PromptClassifier
+    from vlcls.encoders import Encoder
+    from vlcls.prompts import PromptSet
+
+CELLS, PREDICTIONS = "cells", "predictions"
+#: Scores in memory at once (float32: 64 MiB).
+_ENTRIES_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell that is about to be run.
+
+    Attributes:
+        encoder, data, method: What it is made of.
+        prompts: One set of prompts for each seed.
+    """
+
+    encoder: Encoder
+    data: EmbeddedSet
+    method: Method
+    prompts: tuple[PromptSet, ...]
+
+    @classmethod
+    def of(cls, encoder: Encoder, data: EmbeddedSet, method: Method, context: Context) -> Cell:
+        """Raises:
+        VlclsError: The method has no prompts for these classes.
+        """
+        return cls(encoder, data, method, tuple(method.prompts(context, seed) for seed in method.seeds))
+
+    @property
+    def name(self) -> str:
+        """The name of its files: readable, and distinct even where names differ only in odd characters."""
+        parts = (self.data.name, self.encoder.spec, self.method.spec)
+        readable = "--".join(re.sub(r"[^\w.=-]+", "_", part)[:60] for part in parts)
+        exact = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+        return f"{readable}--{exact}"
+
+    @property
+    def key(self) -> str:
+        """A hash of all that its figures depend on."""
+        encoder = self.encoder
+        known = [
+            __version__, self.data.name, self.data.content, encoder.fingerprint, encoder.precision,
+            encoder.logit_scale, encoder.logit_bias, encoder.activation, self.method.spec,
+            list(self.method.seeds), prompts_hash(self.prompts),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def stored_cell(cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """What an earlier run made of the same cell; None if there is none, or a part of it is missing."""
+    try:
+        found: dict[str, Any] = json.loads((folder / CELLS / f"{cell.name}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    predictions = found.get("cell", {}).get("predictions")
+    whole = predictions is None or (folder / predictions).is_file()
+    return found["cell"] if found.get("key") == cell.key and whole else None
+
+
+def classifiers(cell: Cell, cache: bool | str | Path = True) -> list[PromptClassifier]:
+    """One for each seed. Under `accelerate launch` every process has to call this: texts are shared out."""
+    images = cell.data.embeddings.to(cell.encoder.device)
+    return [cell.method.classifier(each, cell.encoder, images, cache) for each in cell.prompts]
+
+
+def run_cell(
+    cell: Cell, made: Sequence[PromptClassifier], folder: Path, *, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Score the set, measure, and write predictions and figures. What `results.json` says of the cell."""
+    data = cell.data
+    result: dict[str, Any] = {
+        "set": data.name,
+        "encoder": cell.encoder.spec,
+        "method": cell.method.spec,
+        "prompts": len(cell.prompts[0]),
+        "prompts_sha256": prompts_hash(cell.prompts),
+        "seeds": list(cell.method.seeds),
+    }
+    if data.multi_label:
+        scores = np.concatenate(list(_scores(made[0], data)))
+        result["metrics"] = measure_multi_label(scores, data.membership, resamples=resamples).to_json()
+    else:
+        found = [_outcomes(each, data) for each in made]
+        # Intervals of many seeds need fewer samples each: their ends are averaged.
+        each = [
+            measure_outcomes(one, cell.encoder.activation, resamples=max(100, resamples // len(found)))
+            for one in found
+        ]
+        result["metrics"] = _over_seeds(each, found).to_json()
+        pairs = zip(cell.method.seeds, each, strict=True)
+        result["per_seed"] = [{"seed": seed, "top1": one.top1.value} for seed, one in pairs]
+        result["groups"] = _groups(data, found)
+        path = f"{PREDICTIONS}/{cell.name}.parquet"
+        _write_predictions(folder / path, data, cell.method.seeds, found)
+        result["predictions"] = path
+    text = json.dumps({"key": cell.key, "cell": result}, indent=1, ensure_ascii=False)
+    write_atomically(folder / CELLS, f"{cell.name}.json", text.encode())
+    return result
+
+
+def predictions_of(cell: Mapping[str, Any], folder: Path) -> NDArray[np.int64]:
+    """The predicted classes int64[S, N] of a finished cell."""
+    from pyarrow import parquet
+
+    column = parquet.read_table(folder / cell["predictions"], columns=["predicted"])["predicted"]
+    return column.to_numpy().reshape(len(cell["seeds"]), -1)
+
+
+def _scores(made: PromptClassifier, data: EmbeddedSet) -> Any:
+    rows = data.embeddings.to(made.text_embeddings.device)
+    for part in rows.split(max(1, _ENTRIES_AT_ONCE // len(data.labels))):
+        yield made.scores(part).cpu().numpy()
+
+
+def _outcomes(made: PromptClassifier, data: EmbeddedSet) -> Outcomes:
+    parts, start = [], 0
+    for scores in _scores(made, data):
+        classes = data.classes[start : start + len(scores)]
+        parts.append(outcomes(scores, classes, made.activation))
+        start += len(scores)
+    return joined(parts)
+
+
+def _over_seeds(each: Sequence[Metrics], found: Sequence[Outcomes]) -> Metrics:
+    """Means over seeds; accuracies with an interval over images of their mean, others with mean ends."""
+    first = each[0]
+    if len(each) == 1:
+        return first
+    means: dict[str, Any] = {
+        name: Estimate(*(float(np.mean([getattr(getattr(m, name), end) for m in each])) for end in _ENDS))
+        for name, value in vars(first).items()
+        if isinstance(value, Estimate)
+    }
+    right = np.mean([one.right for one in found], axis=0)
+    means["top1"] = mean_interval(right) or means["top1"]
+    if first.top5 is not None:
+        means["top5"] = mean_interval(np.mean([one.rank < 5 for one in found], axis=0)) or means["top5"]
+    return replace(first, **means)
+
+
+_ENDS = ("value", "low", "high")
+
+
+def _groups(data: EmbeddedSet, found: Sequence[Outcomes]) -> dict[str, Any]:
+    """Accuracies over each group column, and over class and column together, of the first seed."""
+    result = {}
+    labels = [data.labels.reported[index] for index in data.classes]
+    for column, values in data.groups.items():
+        both = [f"{label} / {value}" for label, value in zip(labels, values, strict=True)]
+        for name, groups in ((column, values), (f"class / {column}", both)):
+            result[name] = over_groups(found[0].right, groups).to_json()
+    return result
+
+
+def _write_predictions(
+    path: Path, data: EmbeddedSet, seeds: Sequence[int], found: Sequence[Outcomes]
+) -> None:
+    """One row for each seed and image, seed by seed."""
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("writing predictions", "evaluation") from error
+    count = len(seeds)
+    columns: dict[str, Any] = {
+        "image": list(data.names) * count,
+        "seed": np.repeat(np.array(seeds), len(data)),
+        "true": np.tile(data.classes, count),
+    }
+    for name in ("predicted", "confidence", "rank", "nll", "brier"):
+        columns[name] = np.concatenate([getattr(one, name) for one in found])
+    for column, values in data.groups.items():
+        columns[f"group:{column}"] = list(values) * count
+    sink = pa.BufferOutputStream()
+    try:
+        parquet.write_table(pa.table(columns), sink)
+    except (pa.ArrowInvalid, UnicodeEncodeError) as error:
+        raise VlclsError(f"{path}: predictions cannot be written ({error})") from error
+    write_atomically(path.parent, path.name, sink.getvalue().to_pybytes())

@@ -1,0 +1,186 @@
+"""Class names of data sets: where they come from, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from vlcls import imagenet, wordnet
+from vlcls.errors import LabelError
+from vlcls.labelled import class_places
+from vlcls.labels import Labels, as_labels, clean_name, read_labels
+
+#: Lists of class names by name, and timm's list of the synsets that each is about, in label order.
+CURATED = {"imagenet": "imagenet", "imagenet-a": "imagenet_a", "imagenet-r": "imagenet_r"}
+
+#: Whatever says which classes there are: also the name of a curated list, or the path of a file of labels.
+GivenLabels = Labels | Mapping[str, str] | Iterable[str] | str | Path
+
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+_SYNSET = re.compile(r"[nvar]\d{8}")
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+def curated_labels(name: str) -> Labels:
+    """A curated list: "imagenet", "imagenet-a" or "imagenet-r".
+
+    Returns:
+        open_clip's names with WordNet synsets as ids, in label order: of the 1000 classes of ImageNet-1k, or
+        of the 200 that ImageNet-A or ImageNet-R have of them.
+
+    Raises:
+        LabelError: No such list.
+    """
+    if name not in CURATED:
+        raise LabelError(f"no curated list of labels is called {name!r}; there are {', '.join(CURATED)}")
+    names = dict(zip(wordnet.synset_list("imagenet"), imagenet.class_names(), strict=True))
+    return as_labels({synset: names[synset] for synset in wordnet.synset_list(CURATED[name])})
+
+
+def given_labels(labels: GivenLabels) -> Labels:
+    """What a user gives as labels of a data set: see `GivenLabels`.
+
+    Raises:
+        LabelError: Neither a curated list nor a readable file, or labels that are unusable.
+    """
+    if isinstance(labels, str) and labels in CURATED:
+        return curated_labels(labels)
+    if isinstance(labels, (str, Path)):
+        if not Path(labels).expanduser().is_file():
+            raise LabelError(
+                f"labels {str(labels)!r}: no such file, nor a curated list ({', '.join(CURATED)})"
+            )
+        return read_labels(Path(labels).expanduser())
+    return as_labels(labels)
+
+
+def own_labels(names: Sequence[str]) -> Labels:
+    """The class names that a data set brings, in its order, whatever they are.
+
+    Returns:
+        Names cleaned; their ids are the names as they were, or "0", "1", ... where two of those are equal.
+
+    Raises:
+        LabelError: No names, or a blank one.
+    """
+    ids = names if len(set(names)) == len(names) else [str(place) for place in range(len(names))]
+    return Labels(tuple(map(clean_name, names)), tuple(ids))
+
+
+def matched(own: Sequence[str], given: Labels, where: str) -> tuple[list[int], tuple[str, ...]]:
+    """Which of the labels that a user gives each class of a data set is.
+
+    By id or name where that finds all of them; else by place, if there are equally many: then the labels are
+    new names for the classes. That is said, since a list in another order would make all of it wrong.
+
+    Args:
+        own: Names of the C classes that the data set brings.
+        given: The user's.
+        where: For messages.
+
+    Returns:
+        C places in `given`, and sentences for people.
+
+    Raises:
+        LabelError: Names that are none of the labels, and not equally many of them; or most names stand at
+            another place among the labels.
+    """
+    try:
+        places = class_places(own, given, where)
+        if len(set(places.values())) < len(own):
+            raise LabelError(f"{where}: two of its classes would be one and the same of the labels")
+        return [places[name] for name in own], ()
+    except LabelError:
+        if len(own) != len(given):
+            raise
+    tidy = [clean_name(name).casefold() for name in own]
+    new = [clean_name(name).casefold() for name in given.names]
+    elsewhere = {name: place for place, name in enumerate(new)}
+    moved = [place for place, name in enumerate(tidy) if new[place] != name and name in elsewhere]
+    same = sum(name == other for name, other in zip(tidy, new, strict=True))
+    if len(moved) > same:
+        first = moved[0]
+        raise LabelError(
+            f"{where}: the labels are in another order than those of the data set: its class {first} is "
+            f"{own[first]!r}, which is number {elsewhere[tidy[first]]} of the labels"
+        )
+    changed = [place for place, name in enumerate(tidy) if new[place] != name]
+    example = f"{own[changed[0]]!r} became {given.names[changed[0]]!r}" if changed else "none changed"
+    return list(range(len(own))), (
+        f"{len(changed)} of {len(own)} class names were replaced by the labels given, place by place: "
+        f"{example}.",
+    )
+
+
+def check_labels(labels: Labels | Sequence[str], used: Collection[int] | None = None) -> tuple[str, ...]:
+    """Look for class names that no model can know, and classes without images or names.
+
+    Args:
+        labels: The classes; a plain list may also hold blank names.
+        used: Numbers of the classes that images have, each at least once. None: not known.
+
+    Returns:
+        Sentences for people; none if all is well.
+    """
+    names = labels.names if isinstance(labels, Labels) else tuple(labels)
+    found = []
+    for what, pattern in (("numbers", _NUMBER), ("WordNet synsets", _SYNSET)):
+        if hits := [name for name in names if pattern.fullmatch(name.strip())]:
+            found.append(
+                f"{_of(hits, names)} look like {what}, not like words: {_few(hits)}. Give the names "
+                "that people would say, in the same order."
+            )
+    if blank := [str(place) for place, name in enumerate(names) if not name.strip()]:
+        found.append(f"{_of(blank, names)} are blank: at {', '.join(blank[:5])}.")
+    wordless = [n for n in names if n.strip() and not _LETTER.search(n) and not _NUMBER.fullmatch(n.strip())]
+    if wordless:
+        found.append(f"{_of(wordless, names)} have no letter in them: {_few(wordless)}.")
+    counts = Counter(clean_name(name).casefold() for name in names if name.strip())
+    if twice := [name for name, count in counts.items() if count > 1]:
+        found.append(f"Several classes share a name: {_few(twice)}. No text can tell them apart.")
+    if len(names) == 1:
+        found.append(f"There is only one class, {names[0]!r}: every prediction is right.")
+    if used is not None:
+        found += _usage(names, used)
+    return tuple(found)
+
+
+def _usage(names: Sequence[str], used: Collection[int]) -> list[str]:
+    found = []
+    have = set(used)
+    if uncovered := sorted(place for place in have if not 0 <= place < len(names)):
+        numbers = ", ".join(map(str, uncovered[:5])) + (", ..." if len(uncovered) > 5 else "")
+        found.append(f"Images have labels that none of the {len(names)} names covers: {numbers}.")
+    if empty := [name for place, name in enumerate(names) if place not in have]:
+        found.append(f"{len(empty)} of {len(names)} classes have no image: {_few(empty)}.")
+    return found
+
+
+def shared_classes(a: Labels, b: Labels) -> tuple[str, ...]:
+    """The classes of `a` that `b` has too, in the order of `a`: what `restricted` takes for both.
+
+    Returns:
+        The id of each, where both know it by that id; else its name.
+    """
+    ids = set(b.ids)
+    # ImageNet has two classes "missile", ImageNet-R one of them: what ids have settled, names do not undo.
+    settled = ids & set(a.ids)
+    pairs = zip(b.ids, b.names, strict=True)
+    names = {clean_name(name).casefold() for identifier, name in pairs if identifier not in settled}
+    shared = []
+    for identifier, name in zip(a.ids, a.names, strict=True):
+        if identifier in ids:
+            shared.append(identifier)
+        elif clean_name(name).casefold() in names:
+            shared.append(name)
+    return tuple(dict.fromkeys(shared))
+
+
+def _of(hits: Sequence[str], names: Sequence[str]) -> str:
+    return f"{len(hits)} of {len(names)} class names"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")

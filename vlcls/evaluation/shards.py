@@ -1,0 +1,199 @@
+"""Webdataset shards as CLIP_benchmark lays them out, here or on the Hub.
+
+    FOLDER/classnames.txt
+    FOLDER/zeroshot_classification_templates.txt     {c} for the class name
+    FOLDER/SPLIT/0.tar, 1.tar, ...                   s0000000.webp, s0000000.cls, ...
+    FOLDER/SPLIT/nshards.txt
+
+Only the headers in the shards are read when a set is opened; an image is read when it is needed, from its
+place in the shard, so that nothing is unpacked or copied.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from vlcls.errors import EvaluationError
+from vlcls.image_sources import DatasetRow, ImageSource, image_extensions
+from vlcls.prompts import load_templates
+
+CLASS_NAMES = "classnames.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
+#: Shards hold one number (.cls), or a vector of zeros and ones for sets with several classes an image (.npy).
+_LABEL_EXTENSIONS = (".cls", ".npy")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The samples of one split.
+
+    Attributes:
+        split: Its folder.
+        sources: N images.
+        values: N class numbers, or N lists of them.
+        multi_label: Which of the two.
+        names: The class names, if there is a list of them.
+        templates: Prompt templates, `{}` for the class name, if there are some.
+    """
+
+    split: str
+    sources: list[ImageSource]
+    values: list[Any]
+    multi_label: bool
+    names: list[str] | None
+    templates: tuple[str, ...] | None
+
+
+class _Pieces(Sequence[bytes]):
+    """Pieces of files, each read when it is asked for."""
+
+    def __init__(self, pieces: list[tuple[Path, int, int]]) -> None:
+        self._pieces = pieces
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        path, start, size = self._pieces[index]
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+
+def is_shard_folder(folder: Path) -> bool:
+    """Whether a folder is laid out like that."""
+    return bool(_splits(folder)) and not any(folder.glob("*.parquet"))
+
+
+def _splits(folder: Path) -> list[str]:
+    return sorted({path.parent.name for path in folder.glob("*/*.tar")})
+
+
+def read_shards(folder: Path, split: str | None) -> Shards:
+    """Read the list of samples of one split.
+
+    Args:
+        folder: Holds the folder of the split.
+        split: None: "test", or the only one.
+
+    Raises:
+        EvaluationError: No such split, a missing or damaged shard, or a sample without a class or image.
+    """
+    splits = _splits(folder)
+    chosen = split or ("test" if "test" in splits else splits[0] if len(splits) == 1 else None)
+    if chosen is None or chosen not in splits:
+        raise EvaluationError(
+            f"{folder}: no split {split!r}; it has {', '.join(splits) or 'no SPLIT/*.tar'}"
+            if split or not splits
+            else f"{folder}: several splits ({', '.join(splits)}): say which"
+        )
+    paths = sorted((folder / chosen).glob("*.tar"), key=lambda path: (len(path.stem), path.stem))
+    _all_there(folder / chosen, paths)
+    samples = [sample for path in paths for sample in _samples(path)]
+    if not samples:
+        raise EvaluationError(f"{folder / chosen}: no image in its shards")
+    many = any(extension == ".npy" for _, _, extension, _ in samples)
+    pieces = _Pieces([piece for _, piece, _, _ in samples])
+    return Shards(
+        chosen,
+        [ImageSource(name, DatasetRow(pieces, row)) for row, (name, *_) in enumerate(samples)],
+        [_value(name, extension, content) for name, _, extension, content in samples],
+        many,
+        read_class_names(folder),
+        read_templates(folder),
+    )
+
+
+def read_templates(folder: Path) -> tuple[str, ...] | None:
+    """The prompt templates of a set, or None if it brings none.
+
+    Raises:
+        TemplateError: One without a place for the class name.
+    """
+    path = folder / TEMPLATES
+    return tuple(load_templates(path)) if path.is_file() else None
+
+
+def read_class_names(folder: Path) -> list[str] | None:
+    """Class names in label order, or None if there is no list of them.
+
+    Raises:
+        EvaluationError: A blank line among them: it is not clear which numbers the names below it have.
+    """
+    path = folder / CLASS_NAMES
+    if not path.is_file():
+        return None
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
+    if "" in lines:
+        raise EvaluationError(f"{path}: line {lines.index('') + 1} is blank: every line must be a class name")
+    return lines
+
+
+def _all_there(folder: Path, paths: Sequence[Path]) -> None:
+    count = folder / "nshards.txt"
+    if not count.is_file():
+        return
+    text = count.read_text(encoding="utf-8").strip()
+    if text.isdecimal() and int(text) != len(paths):
+        raise EvaluationError(
+            f"{folder}: {len(paths)} shards, and {count.name} says {text}: fetch all of them"
+        )
+
+
+Sample = tuple[str, tuple[Path, int, int], str, bytes]
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    """Name, place of the image, extension and content of the label of each sample in a shard."""
+    images: dict[str, tuple[str, tuple[Path, int, int]]] = {}
+    labels: dict[str, tuple[str, bytes]] = {}
+    try:
+        with tarfile.open(path, "r:") as shard:  # compressed ones have no places to read from
+            for member in shard:
+                folder, _, file = member.name.rpartition("/")
+                key, dot, extension = file.partition(".")
+                if not member.isfile() or not key or not dot:
+                    continue
+                key, extension = f"{folder}/{key}" if folder else key, f".{extension.lower()}"
+                if extension in image_extensions():
+                    where = (path, member.offset_data, member.size)
+                    images[key] = (f"{path.parent.name}/{path.name}/{member.name}", where)
+                elif extension in _LABEL_EXTENSIONS:
+                    content = shard.extractfile(member)
+                    assert content is not None
+                    labels[key] = (extension, content.read())
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise EvaluationError(f"{path}: not an uncompressed, whole tar file ({error})") from error
+    for missing, what, there in (
+        (images.keys() - labels.keys(), ".cls", "an image"),
+        (labels.keys() - images.keys(), "image", "a class"),
+    ):
+        if missing:
+            raise EvaluationError(
+                f"{path}: sample {min(missing)!r} has {there} but no {what} ({len(missing)} such samples)"
+            )
+    for key, (name, where) in images.items():
+        yield name, where, *labels[key]
+
+
+def _value(name: str, extension: str, content: bytes) -> Any:
+    if extension == ".npy":
+        import numpy as np
+
+        vector = np.load(io.BytesIO(content), allow_pickle=False)
+        return np.flatnonzero(vector).tolist()
+    try:
+        return int(content)
+    except ValueError:
+        raise EvaluationError(f"{name}: its class is no number but {content[:40]!r}") from None

@@ -1,0 +1,132 @@
+"""CSV and JSON Lines files with the paths of images and their classes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlcls.errors import EvaluationError
+from vlcls.evaluation.columns import Columns, Scheme, choose_columns, label_scheme, read_truth
+from vlcls.image_sources import ImageSource
+from vlcls.labels import Labels
+
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+Table = Mapping[str, list[Any]]
+
+
+def read_table(path: Path) -> Table:
+    """All columns of a CSV file with a header, a TSV file, or a JSON Lines file of objects.
+
+    Returns:
+        Columns of equal length, by name: of text from CSV; from JSON Lines whatever is there, None where a
+        line lacks the key. Blank lines are left out.
+
+    Raises:
+        EvaluationError: Not such a file; says which line.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # line ends in quoted fields stay as they are
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise EvaluationError(f"{path}: cannot be read ({reason})") from error
+    table = _json_lines(text, path) if path.suffix.lower() == ".jsonl" else _csv(text, path)
+    if not table or not next(iter(table.values())):
+        raise EvaluationError(f"{path}: no rows in this file")
+    return table
+
+
+def _csv(text: str, path: Path) -> Table:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    header: list[str] = []
+    try:
+        for row in reader:
+            if not header:
+                header = [name.strip() for name in row]
+                continue
+            if row and len(row) != len(header):
+                raise EvaluationError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields, and the header has {len(header)}"
+                )
+            rows += [row] if row else []
+    except csv.Error as error:
+        raise EvaluationError(f"{path}, line {reader.line_num}: {error}") from error
+    if len(set(header)) < len(header):
+        raise EvaluationError(f"{path}, line 1: a column is there twice ({', '.join(header)})")
+    return {name: [row[place] for row in rows] for place, name in enumerate(header)}
+
+
+def _json_lines(text: str, path: Path) -> Table:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise EvaluationError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise EvaluationError(
+                f'{path}, line {number}: an object is expected, as in {{"image": "a.jpg", "label": "cat"}}'
+            )
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def kinds_of(table: Table) -> dict[str, str]:
+    """What each column holds; see `vlcls.evaluation.columns`."""
+    return {name: _kind(values) for name, values in table.items()}
+
+
+def _kind(values: Sequence[Any]) -> str:
+    found = {_kind_of(value) for value in values if value is not None}
+    if found == {"int", "float"} or not found:
+        found = {"float"} if found else {"empty"}
+    known = found - {"list"} if len(found) == 2 else found  # an empty list beside others
+    return known.pop() if len(known) == 1 else "mixed"
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, list):
+        kinds = {_kind_of(item) for item in value}
+        return f"{kinds.pop()}s" if len(kinds) == 1 else ("mixed" if kinds else "list")
+    names = {str: "text", bool: "int", int: "int", float: "float"}
+    return names.get(type(value), type(value).__name__)
+
+
+def table_images(
+    table: Table,
+    path: Path,
+    labels: Labels | None,
+    image_column: str | None,
+    label_column: str | None,
+    group_columns: Sequence[str],
+) -> tuple[list[ImageSource], list[tuple[int, ...]], Columns, Scheme]:
+    """Images by path, relative to the file, and their classes.
+
+    Raises:
+        EvaluationError: Columns that are not there; a row without the path of an image; URLs.
+        LabelError: Rows without a class, or of a class that is not among the labels.
+    """
+    kinds = kinds_of(table)
+    columns = choose_columns(kinds, str(path), image_column, label_column, group_columns)
+    where = f"{path}, column {columns.label!r}"
+    values = table[columns.label]
+    scheme = label_scheme(kinds[columns.label], None, labels, values, where)
+    sources = []
+    for row, name in enumerate(table[columns.image]):
+        if not isinstance(name, str) or not name.strip() or _URL.match(name):
+            what = "URLs are not fetched" if isinstance(name, str) and name.strip() else "no path of an image"
+            raise EvaluationError(f"{path}: row {row}, column {columns.image!r}: {what} ({name!r})")
+        sources.append(ImageSource(name, path.parent / name))
+    return sources, read_truth(values, scheme, where), columns, scheme
