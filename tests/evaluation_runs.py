@@ -1,4 +1,4 @@
-"""Runs of `vlcls evaluate` made from random scores by the functions of `vlcls.evaluation`, without a model."""
+"""Runs of `vlcls evaluate` made from random scores by the functions of `vlcls.evaluation`: no model."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_it_carries_the_prompts_and_the_type_marker(wheel):
         assert f"vlcls/_prompts/{path.relative_to(ROOT / 'prompts')}" in names
     for path in (ROOT / "benchmarks" / "suites").glob("*.yaml"):
         assert f"vlcls/_suites/{path.name}" in names
-    assert "vlcls/py.typed" in names
+    assert {"vlcls/py.typed", "vlcls/evaluation/report.html.j2"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "prompts/", "benchmarks/"))]
 
 

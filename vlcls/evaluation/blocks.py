@@ -176,8 +176,8 @@ def _block(block: Block) -> list[str]:
     if isinstance(block, Table):
         return [f"**{escaped(block.caption)}**", _table(block.columns, block.rows)] if block.rows else []
     if isinstance(block, Judgements):
-        rows = [f"- **{escaped(j.method)}**: {escaped(j.sentence)}" for j in block.judgements]
-        return [f"**{escaped(block.caption)}**", "\n".join(rows)]
+        told = [f"- **{escaped(j.method)}**: {escaped(j.sentence)}" for j in block.judgements]
+        return [f"**{escaped(block.caption)}**", "\n".join(told)]
     if isinstance(block, Pairs):
         columns = [Column("is"), Column("is given"), Column("images", True), Column("of", True)]
         rows = [[pair.truth, pair.predicted, str(pair.count), str(pair.images)] for pair in block.pairs]

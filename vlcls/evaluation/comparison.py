@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,14 @@ def compare_runs(a: str | Path, b: str | Path) -> RunComparison:
     )
 
 
+class _Name(NamedTuple):
+    """Of a cell."""
+
+    set: str
+    encoder: str
+    method: str
+
+
 @dataclass(frozen=True)
 class _Side:
     """One of both runs."""
@@ -200,14 +208,14 @@ def _corrected(cells: Sequence[CellChange]) -> Iterator[CellChange]:
 
 
 def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapping[str, Any]) -> CellChange:
-    own = {part: str(before[part]) for part in _CELL}
+    own = _Name(*(str(before[part]) for part in _CELL))
     given = [read_predictions(side.folder, cell) for side, cell in zip(sides, (before, after), strict=True)]
     if given[0] is None or given[1] is None:
         metric = "mean_average_precision"
         values = [cell["metrics"].get(metric, cell["metrics"].get("top1")) for cell in (before, after)]
-        return CellChange(**own, metric=metric, before=values[0]["value"], after=values[1]["value"])
+        return CellChange(*own, metric=metric, before=values[0]["value"], after=values[1]["value"])
     first, second = given[0], given[1]
-    name = own["set"]
+    name = own.set
     rows, others = _paired(first, second, sides, name)
     translate = _same_classes(sides[0].classes(name), sides[1].classes(name))
     second = Predictions(
@@ -217,7 +225,7 @@ def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapp
     difference = compare_right(second.right[:, others], first.right[:, rows])
     names = [*sides[0].classes(name), *sides[1].classes(name)]
     return CellChange(
-        **own,
+        *own,
         metric="top1",
         before=difference.reference,
         after=difference.accuracy,
@@ -280,7 +288,7 @@ def _check_truth(
 
 def _flips(
     first: Predictions, second: Predictions, rows: NDArray[np.int64], others: NDArray[np.int64],
-    names: Sequence[str], own: Mapping[str, str],
+    names: Sequence[str], own: _Name,
 ) -> Iterator[Flip]:  # fmt: skip
     for seed in (seed for seed in first.seeds if seed in second.seeds):
         old = first.predicted[first.seeds.index(seed)][rows]
@@ -290,10 +298,8 @@ def _flips(
             kind: Direction = "still wrong"
             if truth[row] in (old[row], new[row]):
                 kind = "gained" if new[row] == truth[row] else "lost"
-            classes = (names[index] for index in (truth[row], old[row], new[row]))
-            yield Flip(
-                own["set"], own["encoder"], own["method"], seed, first.images[rows[row]], *classes, kind
-            )
+            is_, was, became = (names[index] for index in (truth[row], old[row], new[row]))
+            yield Flip(*own, seed, first.images[rows[row]], is_, was, became, kind)
 
 
 # ---- what else differs ---------------------------------------------------------------------------------
@@ -305,17 +311,15 @@ def _changes(
 ) -> Iterator[Change]:  # fmt: skip
     for what in ("encoders", "methods", "sets"):
         for name in (name for name in before[what] if name in after[what]):
-            old, new = (_told(results[what][name]) for results in (before, after))
-            yield from _differing(f"{what[:-1]} {name}: ", old, new)
+            told = [_told(results[what][name]) for results in (before, after)]
+            yield from _differing(f"{what[:-1]} {name}: ", *told)
     for old, new in cells:
-        kept = ("prompts", "prompts_sha256", "seeds")
-        yield from _differing(
-            f"{cell_name(old)}: ", *({key: cell[key] for key in kept} for cell in (old, new))
-        )
+        own = [{key: cell[key] for key in ("prompts", "prompts_sha256", "seeds")} for cell in (old, new)]
+        yield from _differing(f"{cell_name(old)}: ", *own)
     for what in ("versions", "hardware"):
         yield from _differing(f"{what}: ", before[what], after[what])
-    kept = ("vlcls", "limit", "alpha")
-    yield from _differing("", *({key: results.get(key) for key in kept} for results in (before, after)))
+    whole = [{key: results.get(key) for key in ("vlcls", "limit", "alpha")} for results in (before, after)]
+    yield from _differing("", *whole)
 
 
 def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,9 +334,17 @@ def _differing(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
         if old == new:
             continue
         if key == "classes":
-            gone, come = ([c for c in x if c not in set(y)] for x, y in ((old, new), (new, old)))
+            gone, come = _missing(old or (), new or ()), _missing(new or (), old or ())
             old, new = gone or "in this order", come or "in another order"
         yield Change(f"{where}{key}", old, new)
+
+
+def _missing(names: Sequence[str], others: Sequence[str], most: int = 5) -> str:
+    """The first of those that the others lack, and how many more; there may be 100 000."""
+    known = set(others)
+    lacking = [name for name in names if name not in known]
+    rest = f" and {len(lacking) - most} more" if len(lacking) > most else ""
+    return ", ".join(lacking[:most]) + rest
 
 
 def _notes(cells: Sequence[CellChange]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,19 +95,17 @@ def _metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _write_each(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    names: dict[str, Mapping[str, Any]] = {}
+    for stale in folder.glob("*.json"):
+        stale.unlink()
+    seen: Counter[str] = Counter()
     for record in records:
         # Its README's template: --output "{dataset}_{pretrained}_{model}_{language}_{task}.json"
         parts = [record[key] for key in ("dataset", "pretrained", "model", "language", "task")]
         stem = re.sub(r"[^\w.+=-]+", "_", "_".join(parts), flags=re.ASCII)[:_LONGEST_NAME]
         # Some file systems take "A" and "a" for one.
-        same = sum(name.rpartition("~")[0].lower() == stem.lower() for name in names)
-        names[f"{stem}~{same}"] = record
-    for stale in folder.glob("*.json"):
-        stale.unlink()
-    for name, record in names.items():
-        stem, _, same = name.rpartition("~")
-        write_atomically(folder, f"{stem}{'' if same == '0' else f'-{int(same) + 1}'}.json", _json(record))
+        seen[stem.lower()] += 1
+        again = seen[stem.lower()]
+        write_atomically(folder, f"{stem}{f'~{again}' if again > 1 else ''}.json", _json(record))
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,8 +64,8 @@ def _dots(axes: Axes, rows: Sequence[Dots], index: int, offset: float, name: str
     found = [(row + offset, each.estimates[index]) for row, each in enumerate(rows)]
     points = [(y, estimate) for y, estimate in found if estimate is not None]
     colour = SERIES[index % len(SERIES)]
-    for y, estimate in points:
-        axes.plot([100 * estimate["low"], 100 * estimate["high"]], [y, y], color=colour, linewidth=1.6)
+    lows, highs = ([100 * estimate[end] for _, estimate in points] for end in ("low", "high"))
+    axes.hlines([y for y, _ in points], lows, highs, color=colour, linewidth=1.6)
     axes.plot(
         [100 * estimate["value"] for _, estimate in points],
         [y for y, _ in points],
@@ -74,7 +74,7 @@ def _dots(axes: Axes, rows: Sequence[Dots], index: int, offset: float, name: str
 
 
 def _named_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+    axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
@@ -130,8 +130,8 @@ def scatter(
                 marker=_MARKERS[index % len(_MARKERS)], color=SERIES[index % len(SERIES)],
             )  # fmt: skip
         _logit_axes(axes, low, high)
-        axes.set_xlabel(_short(ends[0], _LONGEST_LINE), parse_math=False)
-        axes.set_ylabel(_short(ends[1], _LONGEST_LINE), parse_math=False)
+        axes.set_xlabel(_short(ends[0], _LONGEST_LINE))
+        axes.set_ylabel(_short(ends[1], _LONGEST_LINE))
         figure.legend(loc="outside lower left", ncols=1, fontsize=9)
         return inline_svg(figure, label, identifier)
 
@@ -169,13 +169,7 @@ def reliability_diagram(bins: Sequence[Bin], label: str, identifier: str) -> str
         # All are alike, and a layout found anew for each takes longer than all the rest.
         figure.subplots_adjust(left=0.22, right=0.95, top=0.97, bottom=0.15, hspace=0.12)
         axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-        for each in bins:
-            estimate = proportion(round((each.accuracy or 0) * each.count), each.count)
-            if estimate is None or each.confidence is None:
-                continue
-            x = 100 * each.confidence
-            axes.plot([x, x], [100 * estimate.low, 100 * estimate.high], color=SERIES[0], linewidth=1.2)
-            axes.plot([x], [100 * estimate.value], "o", markersize=5, color=SERIES[0], clip_on=False)
+        _bins(axes, bins)
         axes.set(xlim=(0, 100), ylim=(-2, 102), xticks=(0, 50, 100), yticks=(0, 50, 100))
         axes.yaxis.set_major_formatter(_PERCENT)
         axes.tick_params(axis="x", length=0)
@@ -192,6 +186,16 @@ def reliability_diagram(bins: Sequence[Bin], label: str, identifier: str) -> str
             each.spines[["top", "right"]].set_visible(False)
         axes.grid()
         return inline_svg(figure, label, identifier)
+
+
+def _bins(axes: Axes, bins: Sequence[Bin]) -> None:
+    full = [each for each in bins if each.count and each.accuracy is not None]
+    found = [proportion(round((each.accuracy or 0) * each.count), each.count) for each in full]
+    parts = [estimate for estimate in found if estimate is not None]
+    across = [100 * (each.confidence or 0) for each in full]
+    lows, values, highs = ([100 * getattr(e, name) for e in parts] for name in ("low", "value", "high"))
+    axes.vlines(across, lows, highs, color=SERIES[0], linewidth=1.2)
+    axes.plot(across, values, linestyle="none", marker="o", markersize=5, color=SERIES[0], clip_on=False)
 
 
 def stacked_bars(
@@ -214,8 +218,8 @@ def stacked_bars(
                         fontweight="bold", color="#000000",
                     )  # fmt: skip
         _named_rows(axes, [name for name, _ in rows])
-        _percent_axis(axes.xaxis)
-        axes.set_xlim(0, 100)
+        axes.set(xlim=(0, 100), xticks=(0, 50, 100))
+        axes.xaxis.set_major_formatter(_PERCENT)
         figure.legend(loc="outside lower left", ncols=1, fontsize=9)
         return inline_svg(figure, label, identifier)
 

@@ -24,9 +24,11 @@ _CSS: Mapping[str, str] = {
 }
 #: Pixels to a point at most: 1.33 is the size as drawn.
 _LARGEST = 1.5
-_STYLE: Mapping[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vlcls",
+    # A name with dollars is no formula.
+    "text.parse_math": False,
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -51,7 +53,7 @@ def drawing() -> Iterator[None]:
         from matplotlib import rc_context
     except ImportError as error:
         raise MissingExtraError("figures of a report", "plots") from error
-    with rc_context(dict(_STYLE)), warnings.catch_warnings():
+    with rc_context(_STYLE), warnings.catch_warnings():
         # Letters that matplotlib's font lacks are in the reader's.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield

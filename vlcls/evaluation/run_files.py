@@ -80,8 +80,8 @@ def read_results(folder: str | Path) -> dict[str, Any]:
         raise EvaluationError(f"{path} does not hold results of `vlcls evaluate`: no format {FORMAT!r}")
     if results.get("version") != VERSION:
         raise EvaluationError(
-            f"{path} has version {results.get('version')!r} of the results' format; this vlcls reads {VERSION}: "
-            "take a newer one, or evaluate again"
+            f"{path} has version {results.get('version')!r} of the results' format; this vlcls reads "
+            f"{VERSION}: take a newer one, or evaluate again"
         )
     return results
 
@@ -110,8 +110,8 @@ def read_predictions(folder: str | Path, cell: Mapping[str, Any]) -> Predictions
     except (OSError, ArrowException) as error:
         raise EvaluationError(f"{path} cannot be read ({error}): run `vlcls evaluate` again") from error
     images = [str(image) for image in table["image"].to_pylist()]
-    columns = [table[column].to_numpy() for column in ("seed", "true", "predicted", "confidence")]
-    return _by_seed(images, *columns, path)
+    columns = {name: table[name].to_numpy() for name in ("seed", "true", "predicted", "confidence")}
+    return _by_seed(images, columns, path)
 
 
 def numbered(names: Sequence[Any]) -> list[tuple[Any, int]]:
@@ -124,26 +124,24 @@ def numbered(names: Sequence[Any]) -> list[tuple[Any, int]]:
     return keys
 
 
-def _by_seed(
-    images: Sequence[str], seed: NDArray[Any], truth: NDArray[Any], predicted: NDArray[Any],
-    confidence: NDArray[Any], path: Path,
-) -> Predictions:  # fmt: skip
+def _by_seed(images: Sequence[str], columns: Mapping[str, NDArray[Any]], path: Path) -> Predictions:
     if not images:
         raise EvaluationError(f"{path} holds no predictions")
+    seed = columns["seed"]
     seeds = tuple(dict.fromkeys(seed.tolist()))
-    rows = [np.flatnonzero(seed == each) for each in seeds]
+    rows = [np.flatnonzero(seed == each).tolist() for each in seeds]
     first = numbered([images[row] for row in rows[0]])
     order = [rows[0]]
     for other, given in zip(seeds[1:], rows[1:], strict=True):
         places = dict(zip(numbered([images[row] for row in given]), given, strict=True))
         if places.keys() != set(first):
             raise EvaluationError(f"{path}: seed {other} is not of the same images as seed {seeds[0]}")
-        order.append(np.array([places[key] for key in first]))
-    table = np.stack(order)
+        order.append([places[key] for key in first])
+    table = np.array(order)
     return Predictions(
         tuple(name for name, _ in first),
         seeds,
-        truth[table[0]].astype(np.int64),
-        predicted[table].astype(np.int64),
-        confidence[table].astype(np.float64),
+        columns["true"][table[0]].astype(np.int64),
+        columns["predicted"][table].astype(np.int64),
+        columns["confidence"][table].astype(np.float64),
     )

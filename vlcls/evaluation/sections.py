@@ -80,7 +80,8 @@ def accuracy(results: Results) -> Section | None:
         return None
     text = (
         "Per cent of images whose class is the first (top-1) or among the first five (top-5); brackets hold "
-        "95 % intervals over images. Figures of methods with several seeds are means over them."
+        "95 % intervals over images. Figures of methods with several seeds are means over them, intervals "
+        "those of the first."
     )
     shown = Figures(figures, text=left_out(len(given) - len(figures)))
     return Section("accuracy", "Accuracy", text, [shown, *tables])
@@ -157,7 +158,9 @@ def _difference(given: Row | None) -> str:
 
 def shifts(results: Results) -> Section | None:
     """What is left under each shift, and effective robustness where there is a fit set."""
-    figures, scatters, tables = [], [], []
+    figures: list[Figure] = []
+    scatters: list[Figure] = []
+    tables: list[Block] = []
     for number, ((start, end), rows) in enumerate(by(results["shifts"], "from", "to")):
         shift = f"{start} → {end}"
         for place, (encoder, own) in enumerate(by(rows, "encoder")):
@@ -270,9 +273,7 @@ def rationales(results: Results) -> Section | None:
     if not rows:
         return None
     names = list(_QUADRANTS)
-    titles = [
-        ", ".join(str(row[part]) for part in ("set", "encoder", "method") if row.get(part)) for row in rows
-    ]
+    titles = [f"{where(results, row['set'], row['encoder'])}, {row['method']}" for row in rows]
     found = [row["quadrants"] for row in rows]
     bars = [
         (title, [each[name]["value"] for name in names])
