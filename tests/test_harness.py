@@ -82,9 +82,9 @@ def test_every_image_is_encoded_once_and_never_again(
 
 def test_cells_say_what_the_classifiers_say(data: Path, clip: Encoder, tmp_path: Path):
     results = evaluated(data, clip, tmp_path / "run")
-    photos = [str(path) for path in sorted((data / "photo").rglob("*.png"))]
     classifier = vlcls.build_classifier(list(CLASSES), clip, "simple")
-    wanted = {found.image: found for found in classifier.predict(photos)}
+    found = classifier.predict(sorted((data / "photo").rglob("*.png")))
+    wanted = {Path(each.image).relative_to(data / "photo").as_posix(): each for each in found}
     cell = next(
         cell for cell in results["cells"]
         if (cell["set"], cell["method"]) == ("photo", "ensemble:templates=simple")
@@ -96,7 +96,7 @@ def test_cells_say_what_the_classifiers_say(data: Path, clip: Encoder, tmp_path:
         found = wanted[row["image"]]
         assert found.top_k[0].index == row["predicted"]
         assert found.score == pytest.approx(row["confidence"], abs=1e-5)
-        assert CLASSES[row["true"]] == Path(row["image"]).parent.name
+        assert CLASSES[row["true"]] == row["image"].partition("/")[0]
         right += row["true"] == row["predicted"]
     assert cell["metrics"]["top1"]["value"] == pytest.approx(right / 12)
     waffle = next(cell for cell in results["cells"] if cell["method"].startswith("waffle"))

@@ -219,6 +219,9 @@ def test_worst_pairs_are_counted_from_the_predictions_of_the_best_method(tmp_pat
     ]
     assert {name for name, _ in asked} == {"photo"} and {image for _, image in asked} <= set(found.images)
     assert len(Elements(page).all("img")) == (len(asked) + 1) // 2
+    shown = re.findall(r'<span class="name" title="([^"]*)">([^<]*)</span>', section)
+    assert [title for title, _ in shown] == [image for _, image in asked]
+    assert all(title == f"photo/{short}" for title, short in shown)
     assert f"| {CLASSES[worst[0][0][0]]} | {CLASSES[worst[0][0][1]]} | {worst[0][1]} |" in text
 
 

@@ -82,6 +82,11 @@ class Mistake:
     picture: str | None
     confidence: float
 
+    @property
+    def short_name(self) -> str:
+        """The last part of a path."""
+        return self.image.rstrip("/").rpartition("/")[2] or self.image
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -37,7 +37,13 @@ _QUADRANTS = {
 def what_was_run(results: Results) -> Section:
     """Encoders, sets, methods and versions."""
     encoders = [
-        [name, str(e["activation"]), str(e["precision"]), f"{e['logit_scale']:.4g}", str(e["fingerprint"])]
+        [
+            name,
+            str(e["activation"]),
+            str(e["precision"]),
+            f"{e['logit_scale']:.4g}",
+            str(e["fingerprint"])[:16],
+        ]
         for name, e in results["encoders"].items()
     ]
     methods = [

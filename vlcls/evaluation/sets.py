@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlcls import demo
@@ -217,7 +217,9 @@ def _open_class_folder(folder: Path, request: _Request) -> EvaluationSet:
     empty = sorted({path.name for path in _subfolders(folder)} - found)
     few = ", ".join(map(repr, empty[:5])) + (", ..." if len(empty) > 5 else "")
     said = (f"Folders without an image count as no class: {few}.",) if empty else ()
-    return _of_images(images, request, said)
+    # Named by their place in the folder: runs over copies of it elsewhere can then be compared.
+    named = [replace(each, name=Path(each.data).relative_to(folder).as_posix()) for each in images.sources]
+    return _of_images(replace(images, sources=named), request, said)
 
 
 def _open_shards(folder: Path, request: _Request) -> EvaluationSet:
