@@ -33,8 +33,9 @@ ALLOWED = {
     "descriptors": {"errors", "labels", "store", "data", "wordnet"},
     "prompts": {"errors", "imagenet", "labels", "data", "articles", "wordnet", "descriptors"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
+    "retrieval": {"errors", "store", "encoders", "embeddings", "wordnet"},
     "classifiers": {
-        *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)
+        *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", "retrieval", *IMAGES)
     },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}
