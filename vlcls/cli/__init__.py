@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from vlcls import __version__
-from vlcls.cli import audit, cache, classify, describe, descriptors, encoders, explain
+from vlcls.cli import audit, cache, captions, classify, describe, descriptors, discover, encoders, explain
 from vlcls.errors import VlclsError, VlclsWarning
 
 
@@ -57,8 +57,10 @@ app.command("doctor")(encoders.doctor)
 app.command("templates")(encoders.templates)
 app.command("describe")(describe.describe)
 app.command("explain")(explain.explain)
+app.command("discover")(discover.discover)
 descriptors.app.command("audit")(audit.audit)
 app.add_typer(descriptors.app, name="descriptors")
+app.add_typer(captions.app, name="captions")
 app.add_typer(cache.app, name="cache")
 
 _debug = False

@@ -160,8 +160,7 @@ def _column(names: Iterable[str], wanted: str | None, where: str) -> str:
         return wanted
     found = next((name for name in COLUMNS if name in there), None) if wanted is None else None
     if found is None:
-        missing = f"no column {wanted!r}" if wanted is not None else "which column holds the captions?"
-        raise CaptionError(
-            f"{where}: {missing} It has {', '.join(map(repr, there[:20]))}: name one (--column)"
-        )
+        problem = f"no column {wanted!r}" if wanted is not None else "no column has a usual name"
+        have = ", ".join(map(repr, there[:20]))
+        raise CaptionError(f"{where}: {problem}: name the one with the captions (--column): {have}")
     return found
