@@ -35,7 +35,17 @@ ALLOWED = {
     "embeddings": {"errors", "store", "encoders", *IMAGES},
     "retrieval": {"errors", "store", "encoders", "embeddings", "wordnet"},
     "classifiers": {
-        *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", "retrieval", *IMAGES)
+        *(
+            "errors",
+            "labels",
+            "store",
+            "encoders",
+            "descriptors",
+            "prompts",
+            "embeddings",
+            "retrieval",
+            *IMAGES,
+        )
     },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}

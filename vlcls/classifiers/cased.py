@@ -31,7 +31,7 @@ DUPLICATE_ABOVE = 0.94
 #: Weight of the image's vote; the captions' has the rest.
 ALPHA = 0.7
 #: With a hint, the captions are those nearest to it among this many times as many near the image.
-HINT_POOL = 10
+HINT_POOL = 2
 
 
 def distinct_rows(embeddings: NDArray[np.float32], above: float = DUPLICATE_ABOVE) -> list[int]:
@@ -104,7 +104,7 @@ class Cased:
             tau: Temperature: the logit scale is divided by it.
             retrieved: Captions for an image.
             duplicate_above: See `distinct_rows`.
-            hint: What all images show, in a word or two ("pet"): among ten times as many captions near the
+            hint: What all images show, in a word or two ("pet"): among twice as many captions near the
                 image, those nearest to the hint are taken. Not in the paper.
             only: Names that alone may be found; several words count each. Not in the paper.
             blocked: Names that are never found. Not in the paper.
@@ -118,7 +118,8 @@ class Cased:
         """
         if not 0 <= alpha <= 1 or not tau > 0 or retrieved < 1:
             raise ValueError(
-                f"alpha {alpha} is not in 0 to 1, tau {tau} not above 0, or retrieved {retrieved} < 1"
+                f"alpha must be from 0 to 1 (not {alpha}), tau above 0 (not {tau}), retrieved at least 1 "
+                f"(not {retrieved})"
             )
         store = open_store(cache)
         if isinstance(captions, CaptionDatabase):

@@ -161,18 +161,20 @@ def discover(
         alpha=alpha, retrieved=retrieve, hint=hint, only=_words(only), blocked=_words(block) or (),
         tagger=tagger,
     )  # fmt: skip
+    from vlcls.classifiers.cased import Cased
     from vlcls.classifiers.vocabulary_free import discover as run
 
-    with bar("naming", len(sources)) as progress:
-        found = run(
-            sources, naming,
-            cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
-            progress=progress,
-        )  # fmt: skip
-        _write(found, top_k, summary, save_labels, at_least, format, output)
-    close = getattr(naming, "close", None)
-    if close is not None:
-        close()
+    try:
+        with bar("naming", len(sources)) as progress:
+            found = run(
+                sources, naming,
+                cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
+                progress=progress,
+            )  # fmt: skip
+            _write(found, top_k, summary, save_labels, at_least, format, output)
+    finally:
+        if isinstance(naming, Cased):
+            naming.close()
 
 
 def _method(
