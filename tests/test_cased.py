@@ -31,7 +31,7 @@ from vlcls.store import EmbeddingStore
 
 CAPTIONS = [
     *wordnet_texts()[::300],
-    *(text.upper() for text in wordnet_texts()[::900]),  # which a CLIP reads as the same
+    *(text.replace(" a ", " the ").replace("of", "in") for text in wordnet_texts()[::300]),  # close to these
     "a dog runs over green grass",
     "a dog runs over the green grass",
     "a dog runs over green grass.",
@@ -41,6 +41,7 @@ CAPTIONS = [
     "tigers and a tiger",
     "on the of with",
 ]
+CAPTIONS = list(dict.fromkeys(CAPTIONS))
 
 
 @pytest.fixture(scope="module")
