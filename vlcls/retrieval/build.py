@@ -154,7 +154,7 @@ def _parts(captions: Iterable[str | None], seen: set[int], report: BuildReport) 
         else:
             seen.add(key)
             part.append(text)
-            report.cut += len(caption or "") > LONGEST_CAPTION <= len(text)
+            report.cut += len(caption or "") > LONGEST_CAPTION <= len(text) + 1  # a space at the cut goes
         if len(part) == PART_ROWS:
             yield part
             part = []
