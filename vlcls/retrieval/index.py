@@ -24,7 +24,7 @@ EXACT_BELOW = 100_000
 TARGET_RECALL = 0.98
 #: Captions that the recall is measured with, and how many neighbours of each.
 QUERIES, NEIGHBOURS = 256, 10
-#: Images lie further from captions than captions from each other, and their neighbours in more lists: this many
+#: Images lie further from captions than captions from each other, their neighbours in more lists: this many
 #: times as much effort brings them to about the same recall (benchmarks/speed/README.md).
 EFFORT_FOR_IMAGES = 4
 
