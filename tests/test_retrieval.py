@@ -533,5 +533,6 @@ def test_two_processes_build_and_name_as_one_does(
     wanted = list(discover(images, Cased(two, clip, cache=False), cache=False))
     for rank in ranks:
         assert [image for image, _ in rank["names"]] == images
+        assert np.allclose(rank["rows"], clip.encode_texts(captions[:25]).numpy(), atol=1e-5)
         for (_, names), naming in zip(rank["names"], wanted, strict=True):
             assert dict(names) == pytest.approx({p.label: p.score for p in naming.candidates}, abs=1e-5)

@@ -155,7 +155,10 @@ def _hanta() -> Any:
         raise MissingExtraError("finding names in captions", "captions")
     from HanTa.HanoverTagger import HanoverTagger
 
-    return HanoverTagger("morphmodel_en.pgz")
+    tagger = HanoverTagger("morphmodel_en.pgz")
+    # Words that it does not know take most of its time, and come again with every image of their kind.
+    tagger.analyze_forward = lru_cache(maxsize=1 << 16)(tagger.analyze_forward)
+    return tagger
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,15 +63,25 @@ def embed_in_parts(
     store: EmbeddingStore | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Embed many texts, float32[M, D]; the store keeps them part by part, so that a kill loses little."""
+    """Embed M different texts, float32[M, D]; the store keeps them part by part: a kill loses little."""
     from vlcls.embeddings import embed_texts
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VlclsWarning)  # of glosses that are cut
         if store is not None:
             with store.partition(encoder, "texts") as partition:
-                missing = iter([text for text in texts if text_key(text) not in partition])
-            while part := list(islice(missing, _AT_ONCE)):
+                missing = [text for text in texts if text_key(text) not in partition]
+            for start in range(0, len(missing := _agreed(missing)), _AT_ONCE):
+                part = missing[start : start + _AT_ONCE]
                 embed_texts(part, encoder, store=store, progress=progress)
             return embed_texts(texts, encoder, store=store).cpu().numpy()
         return embed_texts(texts, encoder, progress=progress).cpu().numpy()
+
+
+def _agreed(missing: list[str]) -> list[str]:
+    """What any process of a launch misses: all embed the same parts, although their stores may differ."""
+    from accelerate.utils import gather_object
+
+    from vlcls.encoders.placement import process_state
+
+    return list(dict.fromkeys(gather_object(missing))) if process_state().num_processes > 1 else missing
