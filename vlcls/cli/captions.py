@@ -184,8 +184,9 @@ def opened_database(
         from vlcls.retrieval.builtin import NAME, wordnet_texts
         from vlcls.retrieval.opening import encoder_of, open_captions
     loaded = loaded_encoder(encoder or encoder_of(database), device, precision)
-    total = len(wordnet_texts()) if database == NAME else None
-    with bar("embedding captions, once", total) as progress:
+    if database != NAME:
+        return open_captions(database, loaded), loaded
+    with bar("embedding captions, once", len(wordnet_texts())) as progress:
         return open_captions(database, loaded, store=open_store(cache), progress=progress), loaded
 
 

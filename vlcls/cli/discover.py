@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
 
 _CAPTION_WIDTH = 70
+#: The table leaves out what would read "0%".
+_SHOWN = 0.005
 
 
 class Method(str, Enum):
@@ -294,7 +296,7 @@ def _write_table(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
         name = (
             Text("object (no word found)", "yellow") if naming.fallback else Text(first.label, "bold green")
         )
-        also = ", ".join(f"{p.label} {p.score:.0%}" for p in others[: top_k - 1])
+        also = ", ".join(f"{p.label} {p.score:.0%}" for p in others[: top_k - 1] if p.score >= _SHOWN)
         caption = naming.captions[0].text if naming.captions else ""
         short = caption if len(caption) <= _CAPTION_WIDTH else caption[: _CAPTION_WIDTH - 3] + "..."
         return (

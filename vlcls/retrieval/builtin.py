@@ -45,7 +45,7 @@ def wordnet_captions(
     Args:
         encoder: Any encoder.
         store: Where the embeddings are looked up and kept; None for neither.
-        progress: Called with the number of captions just embedded.
+        progress: Called with the number of captions just embedded, or found in the store.
     """
     captions = wordnet_texts()
     rows = embed_in_parts(captions, encoder, store=store, progress=progress)
@@ -70,10 +70,14 @@ def embed_in_parts(
         warnings.simplefilter("ignore", VlclsWarning)  # of glosses that are cut
         if store is not None:
             with store.partition(encoder, "texts") as partition:
-                missing = [text for text in texts if text_key(text) not in partition]
-            for start in range(0, len(missing := _agreed(missing)), _AT_ONCE):
-                part = missing[start : start + _AT_ONCE]
-                embed_texts(part, encoder, store=store, progress=progress)
+                stored = [partition.get(text_key(text)) for text in texts]
+            missing = _agreed([text for text, row in zip(texts, stored, strict=True) if row is None])
+            if progress is not None:
+                progress(len(texts) - len(missing))
+            if not missing:
+                return np.stack([row for row in stored if row is not None])
+            for start in range(0, len(missing), _AT_ONCE):
+                embed_texts(missing[start : start + _AT_ONCE], encoder, store=store, progress=progress)
             return embed_texts(texts, encoder, store=store).cpu().numpy()
         return embed_texts(texts, encoder, progress=progress).cpu().numpy()
 
