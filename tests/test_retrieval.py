@@ -93,6 +93,8 @@ def test_data_sets_are_streamed(tmp_path: Path, files: dict[str, Path]):
     folder.mkdir()
     (folder / "train.parquet").write_bytes(files["parquet"].read_bytes())
     assert list(read_captions(f"hf:{folder}")) == ["a cat", 'with "quotes", commas', "写真 🐱", "a cat"]
+    with pytest.raises(CaptionError, match=r"no column 'alt'.*'id', 'caption'"):
+        list(read_captions(f"hf:{folder}", "alt"))
     with pytest.raises(CaptionError, match="no-such-split"):
         list(read_captions(f"hf:{folder}", split="no-such-split"))
     with pytest.raises(CaptionError, match="data set"):

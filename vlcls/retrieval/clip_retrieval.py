@@ -6,13 +6,14 @@ order of the index; often next to the `text_emb/*.npy` that it was made of.
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlcls.errors import CaptionError, EncoderMismatchError, MissingExtraError
+from vlcls.errors import CaptionError, EncoderMismatchError, MissingExtraError, VlclsWarning
 from vlcls.retrieval.database import CaptionDatabase, DatabaseInfo
 from vlcls.retrieval.index import IndexInfo, read_index
 from vlcls.retrieval.parts import Captions
@@ -80,7 +81,9 @@ def _find_again(database: CaptionDatabase, encoder: Encoder) -> None:
 
     rows = np.linspace(0, len(database) - 1, min(_PROBES, len(database))).astype(int).tolist()
     probes = [database.captions[row] for row in rows if database.captions[row].strip()]
-    found = database.search(embed_texts(probes, encoder).cpu().numpy(), 10).rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VlclsWarning)  # of captions that are cut
+        found = database.search(embed_texts(probes, encoder).cpu().numpy(), 10).rows
     again = sum(
         probe in {database.captions[row] for row in near if row >= 0}
         for probe, near in zip(probes, found.tolist(), strict=True)

@@ -45,7 +45,7 @@ def read_captions(
         CaptionError: No such file, not one of these kinds, or no such column; names those there are.
     """
     if isinstance(source, str) and source.startswith(_HF):
-        yield from _from_rows(_dataset_rows(source[len(_HF) :], split), column, source)
+        yield from _from_rows(_dataset_rows(source[len(_HF) :], split, column), column, source)
         return
     path = Path(source).expanduser()
     files = sorted(p for p in path.iterdir() if p.suffix.lower() in _READERS) if path.is_dir() else [path]
@@ -125,14 +125,19 @@ _READERS: dict[str, Callable[[Path, str | None], Iterator[str | None]]] = {
 }
 
 
-def _dataset_rows(name: str, split: str) -> Iterator[Any]:
+def _dataset_rows(name: str, split: str, column: str | None) -> Iterator[Any]:
     if find_spec("datasets") is None:
         raise MissingExtraError("reading data sets", "datasets")
     import datasets
 
     path, _, config = name.partition(":")
     try:
-        yield from datasets.load_dataset(path, config or None, split=split, streaming=True)
+        dataset = datasets.load_dataset(path, config or None, split=split, streaming=True)
+        if dataset.column_names:  # images next to the captions are not even read
+            dataset = dataset.select_columns([_column(dataset.column_names, column, f"data set {name!r}")])
+        yield from dataset
+    except CaptionError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         raise CaptionError(f"data set {name!r}, split {split!r}: {error}") from error
 
