@@ -3,7 +3,8 @@
 200,000 vectors of the shape of real caption embeddings: a real caption, moved by the difference of two others
 and by noise of the captions' covariance. Queries are real image embeddings, as in `vlcls discover`, and, as
 when an index is tuned, vectors of the database. Each index is searched in a process of its own, which holds
-no torch; private memory is what that process cannot give back, mapped pages are the disk's.
+no torch; private memory is what that process cannot give back, mapped pages are the disk's. Times are of the
+processor, on which other processes do not count.
 
     python benchmarks/speed/index.py FOLDER      # with caption_emb.npy and image_emb.npy, from one CLIP
 """
@@ -60,9 +61,9 @@ def searched(path: Path, queries: Path, effort: int | None) -> None:
     rows = np.load(queries)
     found, seconds = [], []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         found = [index.search(rows[at : at + BATCH], NEIGHBOURS)[1] for at in range(0, len(rows), BATCH)]
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     result = {"rows": np.concatenate(found).tolist(), "seconds": sorted(seconds)[1], **memory()}
     assert "torch" not in sys.modules
     print(json.dumps(result))
