@@ -35,13 +35,15 @@ ALLOWED = {
     "descriptors": {"errors", "labels", "store", "data", "wordnet"},
     "prompts": {"errors", "imagenet", "labels", "data", "articles", "wordnet", "descriptors"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
+    "retrieval": {"errors", "store", "encoders", "embeddings", "wordnet"},
     "classifiers": {
-        *("errors", "labels", "specs", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)
+        *("errors", "labels", "specs", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
+        "retrieval",
     },
     "evaluation": {
         *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
         *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo"),
-        "specs",
+        *("specs", "retrieval"),
     },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}

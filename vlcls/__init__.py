@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         load,
         weigh_templates,
     )
+    from vlcls.classifiers.cased import Cased
+    from vlcls.classifiers.vocabulary_free import Naming, discover
     from vlcls.encoders import Encoder, load_encoder
     from vlcls.errors import VlclsError, VlclsWarning
     from vlcls.evaluation.api import evaluate
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
     from vlcls.labelled import labelled_folder
     from vlcls.labels import Labels
     from vlcls.prompts import Prompt, PromptSet
+    from vlcls.retrieval import build_captions, open_captions, read_captions
     from vlcls.store import EmbeddingStore
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Cased": "vlcls.classifiers.cased",
     "Classification": "vlcls.classifiers",
     "Classifier": "vlcls.classifiers",
     "Prediction": "vlcls.classifiers",
@@ -39,6 +43,8 @@ _HOMES = {
     "classifier_from_embeddings": "vlcls.classifiers",
     "load": "vlcls.classifiers",
     "weigh_templates": "vlcls.classifiers",
+    "Naming": "vlcls.classifiers.vocabulary_free",
+    "discover": "vlcls.classifiers.vocabulary_free",
     "Encoder": "vlcls.encoders",
     "load_encoder": "vlcls.encoders",
     "VlclsError": "vlcls.errors",
@@ -51,16 +57,21 @@ _HOMES = {
     "Labels": "vlcls.labels",
     "Prompt": "vlcls.prompts",
     "PromptSet": "vlcls.prompts",
+    "build_captions": "vlcls.retrieval",
+    "open_captions": "vlcls.retrieval",
+    "read_captions": "vlcls.retrieval",
     "EmbeddingStore": "vlcls.store",
 }
 
 __all__ = [
+    "Cased",
     "Classification",
     "Classifier",
     "EmbeddingStore",
     "Encoder",
     "Explanation",
     "Labels",
+    "Naming",
     "Prediction",
     "Prompt",
     "PromptClassifier",
@@ -69,13 +80,17 @@ __all__ = [
     "VlclsWarning",
     "__version__",
     "audit_descriptors",
+    "build_captions",
     "build_classifier",
     "classifier_from_embeddings",
+    "discover",
     "evaluate",
     "explain_images",
     "labelled_folder",
     "load",
     "load_encoder",
+    "open_captions",
+    "read_captions",
     "weigh_templates",
 ]
 

@@ -41,6 +41,10 @@ class LanguageModelError(VlclsError):
     """A language model could not be asked, or some classes are still without an answer."""
 
 
+class CaptionError(VlclsError, ValueError):
+    """A caption database, or what it is to be made of, is unusable."""
+
+
 class EmbeddingError(VlclsError, ValueError):
     """Embeddings given by the user have a wrong shape, NaN, or rows of length zero."""
 

@@ -15,10 +15,12 @@ from vlcls import __version__
 from vlcls.cli import (
     audit,
     cache,
+    captions,
     classify,
     compare,
     describe,
     descriptors,
+    discover,
     encoders,
     evaluate,
     explain,
@@ -69,8 +71,10 @@ app.command("describe")(describe.describe)
 app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("discover")(discover.discover)
 descriptors.app.command("audit")(audit.audit)
 app.add_typer(descriptors.app, name="descriptors")
+app.add_typer(captions.app, name="captions")
 app.add_typer(cache.app, name="cache")
 
 _debug = False

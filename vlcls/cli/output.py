@@ -6,12 +6,12 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from vlcls.errors import VlclsError
 
@@ -81,7 +81,12 @@ def write_csv(results: Iterable[Classification], stream: TextIO, columns: int) -
 
 
 def write_table(results: Iterable[Classification], stream: TextIO) -> None:
-    """For people: the best class of each image with its probability, and the runner-up.
+    """For people: the best class of each image with its probability, and the runner-up."""
+    write_tables(map(_row, results), ("image", "label", "score", "", "runner-up"), stream)
+
+
+def write_tables(rows: Iterator[tuple[Any, ...]], titles: Sequence[str], stream: TextIO) -> None:
+    """Write rows under titles, numbers ("score", "images") to the right.
 
     Columns are as wide as they must be; only a terminal's own width shortens them. Long tables come in
     parts, so that there is something to see before the end.
@@ -90,31 +95,40 @@ def write_table(results: Iterable[Classification], stream: TextIO) -> None:
 
     terminal = stream is sys.stdout and stream.isatty()
     console = Console(file=stream, width=None if terminal else 10_000, soft_wrap=not terminal)
-    rows = iter(results)
     part = list(islice(rows, _TABLE_PART))
     while part:
-        console.print(_table(part))
+        console.print(_table(part, titles))
         part = list(islice(rows, _TABLE_PART))
 
 
-def _table(results: Iterable[Classification]) -> Table:
+def _table(rows: Iterable[tuple[Any, ...]], titles: Sequence[str]) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("image", "label", "score", "", "runner-up"):
-        table.add_column(title, justify="right" if title == "score" else "left", overflow="fold")
-    for result in results:
-        if result.error is not None:
-            table.add_row(Text(result.image), Text("not read", "red"), "", "", Text("see below", "dim"))
-            continue
-        first, *others = result.top_k
-        second = Text(f"{others[0].label} {others[0].score:.0%}", "dim") if others else Text("")
-        label = Text(first.label, "bold green")
-        table.add_row(Text(result.image), label, f"{first.score:.1%}", _bar(first.score), second)
+    for title in titles:
+        table.add_column(title, justify="right" if title in ("score", "images") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _bar(score: float, width: int = 12) -> str:
+def _row(result: Classification) -> tuple[Any, ...]:
+    from rich.text import Text
+
+    if result.error is not None:
+        return Text(result.image), Text("not read", "red"), "", "", Text("see below", "dim")
+    first, *others = result.top_k
+    second = Text(f"{others[0].label} {others[0].score:.0%}", "dim") if others else Text("")
+    return (
+        Text(result.image),
+        Text(first.label, "bold green"),
+        f"{first.score:.1%}",
+        score_bar(first.score),
+        second,
+    )
+
+
+def score_bar(score: float, width: int = 12) -> str:
+    """A share of 1 as a bar of characters."""
     filled = round(score * width)
     return "█" * filled + "·" * (width - filled)

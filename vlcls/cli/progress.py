@@ -30,7 +30,7 @@ def status(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+def bar(what: str, total: int | None) -> Iterator[Callable[..., None]]:
     """A progress bar; yields a function that is told how many more are done, and may be given a new title."""
     if not _watched():
         yield lambda count, title=None: None

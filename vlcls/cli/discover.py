@@ -1,0 +1,327 @@
+"""`vlcls discover`: names for images without a list of names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from vlcls.cli.captions import opened_database
+from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.options import (
+    CLASSES,
+    OUTPUT,
+    SPEED,
+    Cache,
+    Device,
+    EncoderSpec,
+    PrecisionOption,
+    found_sources,
+)
+from vlcls.cli.output import Format, opened, score_bar, write_tables
+from vlcls.cli.progress import bar, is_main_process
+
+if TYPE_CHECKING:
+    from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
+
+_CAPTION_WIDTH = 70
+#: The table leaves out what would read "0%".
+_SHOWN = 0.005
+
+
+class Method(str, Enum):
+    cased = "cased"
+    caption = "caption"
+    wordnet = "wordnet"
+
+
+def discover(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...", help="Files, folders, globs, a .txt list, or - (paths on stdin)."
+        ),
+    ],
+    captions: Annotated[
+        str,
+        typer.Option(
+            "--captions",
+            "-c",
+            metavar="DB",
+            rich_help_panel=CLASSES,
+            help='Where names come from: a folder from `vlcls captions build`, or "wordnet".',
+        ),
+    ] = "wordnet",
+    method: Annotated[
+        Method,
+        typer.Option(
+            rich_help_panel=CLASSES,
+            help="cased; or, to compare, the closest caption, or the closest of all WordNet names.",
+        ),
+    ] = Method.cased,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Say of the image; the captions have the rest.", rich_help_panel=CLASSES
+        ),
+    ] = 0.7,
+    retrieve: Annotated[int, typer.Option(min=1, help="Captions an image.", rich_help_panel=CLASSES)] = 10,
+    hint: Annotated[
+        str | None,
+        typer.Option(
+            help='What all images show: "animal". Captions near it are taken.', rich_help_panel=CLASSES
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            rich_help_panel=CLASSES,
+            help='Names that alone may be found: "dog,cat", or a file with one a line.',
+        ),
+    ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="Names that are never found, likewise.", rich_help_panel=CLASSES),
+    ] = None,
+    tagger: Annotated[
+        str, typer.Option(help="Finds nouns: hanta, or spacy:MODEL.", rich_help_panel=CLASSES)
+    ] = "hanta",
+    encoder: EncoderSpec = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, help="Names to report an image.", rich_help_panel=OUTPUT)
+    ] = 5,
+    summary: Annotated[
+        bool,
+        typer.Option(
+            "--summary", help="The vocabulary of all images, in place of each.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    save_labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            help="Write the vocabulary as a list for `vlcls classify --labels-file`.",
+        ),
+    ] = None,
+    at_least: Annotated[
+        int,
+        typer.Option(min=1, help="Images that a name of the vocabulary must have.", rich_help_panel=OUTPUT),
+    ] = 1,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=OUTPUT)
+    ] = Format.table,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="16 on a CPU, 256 else", help="Images a pass.", rich_help_panel=SPEED
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="one a processor, 8 at most", help="Reading threads.", rich_help_panel=SPEED
+        ),
+    ] = None,
+    cache: Cache = True,
+    reduced_decode: Annotated[
+        bool, typer.Option(help="Decode large JPEGs at reduced size.", rich_help_panel=SPEED)
+    ] = True,
+) -> None:
+    """Name what images show, without a list of names (CaSED).
+
+    [bold]Examples[/]
+
+      vlcls discover photos/ --encoder conse                        [dim]# no download, no network[/]
+      vlcls discover photos/ --captions coco/ --format jsonl
+      vlcls discover photos/ --summary --save-labels names.txt
+      vlcls classify photos/ --labels-file names.txt
+      vlcls discover photos/ --hint animal --block "breed,mammal"
+
+    Captions near each image are looked up in a database; their words are the candidates, and the image and
+    the captions choose among them. An image whose captions leave no word is named "object", and marked.
+    """
+    sources = found_sources(images)
+    naming = _method(
+        method, captions, top_k, cache, (encoder, device, precision),
+        alpha=alpha, retrieved=retrieve, hint=hint, only=_words(only), blocked=_words(block) or (),
+        tagger=tagger,
+    )  # fmt: skip
+    from vlcls.classifiers.cased import Cased
+    from vlcls.classifiers.vocabulary_free import discover as run
+
+    try:
+        with bar("naming", len(sources)) as progress:
+            found = run(
+                sources, naming,
+                cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
+                progress=progress,
+            )  # fmt: skip
+            _write(found, top_k, summary, save_labels, at_least, format, output)
+    finally:
+        if isinstance(naming, Cased):
+            naming.close()
+
+
+def _method(
+    method: Method, captions: str, top_k: int, cache: bool, model: tuple[Any, Any, Any], **cased: Any
+) -> NamingMethod:
+    from vlcls.cli.captions import loaded_encoder
+
+    if method is Method.wordnet:
+        encoder = loaded_encoder(*model)
+        from vlcls.classifiers.base import open_store
+        from vlcls.classifiers.vocabulary_free import FixedVocabulary
+        from vlcls.retrieval.builtin import wordnet_words
+
+        words = wordnet_words()
+        with bar("embedding names, once", len(words)) as progress:
+            return FixedVocabulary(words, encoder, top_k=top_k, store=open_store(cache), progress=progress)
+    database, encoder = opened_database(captions, *model, cache)
+    from vlcls.classifiers.candidates import load_tagger
+    from vlcls.classifiers.cased import Cased
+    from vlcls.classifiers.vocabulary_free import ClosestCaption
+
+    if method is Method.caption:
+        return ClosestCaption(database, encoder, retrieved=cased["retrieved"])
+    return Cased(database, encoder, cache=cache, **{**cased, "tagger": load_tagger(cased["tagger"])})
+
+
+def _words(given: str | None) -> Sequence[str] | None:
+    """Names typed with commas between them, or the path of a file with one a line."""
+    from vlcls.labels import parse_labels, read_labels
+
+    if given is None:
+        return None
+    return (read_labels(given) if Path(given).is_file() else parse_labels(given)).names
+
+
+def _write(
+    namings: Iterable[Naming], top_k: int, summary: bool, save_labels: Path | None, at_least: int,
+    format: Format, output: Path | None,
+) -> None:  # fmt: skip
+    from vlcls.classifiers.vocabulary_free import vocabulary_of
+
+    seen: list[Naming] = []
+
+    def watched() -> Iterator[Naming]:
+        for naming in namings:
+            seen.append(replace(naming, candidates=naming.candidates[:1], captions=()))
+            yield naming
+
+    if not is_main_process():
+        for _ in watched():
+            pass
+        return
+    with opened(output) as stream:
+        if summary:
+            for _ in watched():
+                pass
+            _write_summary(vocabulary_of(seen, at_least), len(seen), format, stream)
+        else:
+            _WRITERS[format](watched(), stream, top_k)
+    names = vocabulary_of(seen, at_least)
+    if save_labels is not None:
+        with opened(save_labels) as stream:
+            stream.write("".join(f"{name}\n" for name in names))
+        typer.echo(f"{save_labels}: {len(names)} names", err=True)
+    _tell_of_failures(seen)
+
+
+def _tell_of_failures(seen: Sequence[Naming]) -> None:
+    fallbacks = sum(naming.fallback for naming in seen)
+    if fallbacks:
+        typer.echo(f"{fallbacks} images have no name: their captions left no word", err=True)
+    failed = [naming for naming in seen if naming.error is not None]
+    for naming in failed[:20]:
+        typer.echo(f"not read: {naming.error}", err=True)
+    if failed:
+        typer.echo(f"{len(failed)} images could not be read; all others were named", err=True)
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher would take it for a crash
+            raise typer.Exit(SOME_IMAGES_FAILED)
+
+
+def _write_jsonl(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
+    for naming in namings:
+        row = {
+            "image": naming.image,
+            "label": naming.label,
+            "score": naming.score,
+            "top_k": [{"label": p.label, "score": p.score} for p in naming.candidates[:top_k]],
+            "candidates": [p.label for p in naming.candidates],
+            "captions": [{"caption": c.text, "similarity": c.similarity} for c in naming.captions],
+            "fallback": naming.fallback,
+            "error": naming.error,
+        }
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.flush()
+
+
+def _write_csv(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    others = [f"{field}_{rank}" for rank in range(2, top_k + 1) for field in ("label", "score")]
+    writer.writerow(["image", "label", "score", "fallback", "error", "candidates", "caption", *others])
+    for naming in namings:
+        score = "" if naming.score is None else f"{naming.score:.6f}"
+        rest = [cell for p in naming.candidates[1:top_k] for cell in (p.label, f"{p.score:.6f}")]
+        names = " ".join(p.label for p in naming.candidates)
+        caption = naming.captions[0].text if naming.captions else ""
+        head = [naming.image, naming.label or "", score, str(naming.fallback).lower(), naming.error or ""]
+        writer.writerow([*head, names, caption, *rest])
+
+
+def _write_table(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
+    from rich.text import Text
+
+    def row(naming: Naming) -> tuple[Any, ...]:
+        if naming.error is not None:
+            return Text(naming.image), Text("not read", "red"), "", "", Text("see below", "dim"), ""
+        first, *others = naming.candidates
+        name = (
+            Text("object (no word found)", "yellow") if naming.fallback else Text(first.label, "bold green")
+        )
+        also = ", ".join(f"{p.label} {p.score:.0%}" for p in others[: top_k - 1] if p.score >= _SHOWN)
+        caption = naming.captions[0].text if naming.captions else ""
+        short = caption if len(caption) <= _CAPTION_WIDTH else caption[: _CAPTION_WIDTH - 3] + "..."
+        return (
+            Text(naming.image),
+            name,
+            f"{first.score:.1%}",
+            score_bar(first.score),
+            Text(also, "dim"),
+            Text(short),
+        )
+
+    titles = ("image", "name", "score", "", "also", "closest caption")
+    write_tables((row(naming) for naming in namings), titles, stream)
+
+
+_WRITERS = {Format.jsonl: _write_jsonl, Format.csv: _write_csv, Format.table: _write_table}
+
+
+def _write_summary(names: dict[str, int], images: int, format: Format, stream: TextIO) -> None:
+    if format is Format.jsonl:
+        stream.writelines(
+            json.dumps({"label": name, "images": count}) + "\n" for name, count in names.items()
+        )
+    elif format is Format.csv:
+        csv.writer(stream, lineterminator="\n").writerows([("label", "images"), *names.items()])
+    else:
+        rows = [(name, f"{count:,}", score_bar(count / max(1, images))) for name, count in names.items()]
+        write_tables(iter(rows), ("name", "images", ""), stream)

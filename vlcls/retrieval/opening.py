@@ -1,0 +1,54 @@
+"""Opening whatever holds captions: the built-in database, one of ours, or one of clip-retrieval's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlcls.errors import CaptionError
+from vlcls.retrieval import builtin, clip_retrieval
+from vlcls.retrieval.database import CONFIG, CaptionDatabase, open_database, read_config
+
+if TYPE_CHECKING:
+    from vlcls.encoders import Encoder
+    from vlcls.store import EmbeddingStore
+
+
+def open_captions(
+    captions: str | Path,
+    encoder: Encoder,
+    *,
+    store: EmbeddingStore | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> CaptionDatabase:
+    """Open a caption database and check that `encoder` is the one its captions were embedded with.
+
+    Args:
+        captions: "wordnet" (built in), a folder that `build_captions` made, or a clip-retrieval index.
+        encoder: What the images are embedded with.
+        store: Where the built-in database's embeddings are kept.
+        progress: Called with the number of captions just embedded (the built-in ones, on first use).
+
+    Raises:
+        CaptionError: Nothing there, or nothing readable.
+        EncoderMismatchError: Another encoder.
+    """
+    if captions == builtin.NAME:
+        return builtin.wordnet_captions(encoder, store=store, progress=progress)
+    folder = Path(captions).expanduser()
+    if (folder / CONFIG).is_file():
+        database = open_database(folder)
+        database.check(encoder)
+        return database
+    if (folder / clip_retrieval.INDEX).is_file():
+        return clip_retrieval.open_clip_retrieval(folder, encoder)
+    raise CaptionError(
+        f"{folder} holds no caption database: make one with `vlcls captions build`, or use {builtin.NAME!r}"
+    )
+
+
+def encoder_of(captions: str | Path) -> str | None:
+    """Spec of the encoder that a database asks for; None if it takes any, or does not say."""
+    folder = Path(captions).expanduser()
+    return str(read_config(folder)["encoder"]) if (folder / CONFIG).is_file() else None
