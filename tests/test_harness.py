@@ -235,6 +235,37 @@ def test_figures_equal_clip_benchmark_s_protocol(
     assert {key: found["metrics"][key] for key in wanted} == pytest.approx(wanted)
 
 
+def test_methods_that_find_names(data: Path, clip: Encoder, tmp_path: Path):
+    from vlcls.classifiers.cased import Cased
+    from vlcls.evaluation.vocabulary_free import cluster_accuracy
+    from vlcls.retrieval.build import build_captions
+
+    captions = tmp_path / "captions"
+    texts = [f"a {animal} {doing}" for animal in ("cat", "dog", "fox", "owl") for doing in ("sleeps", "runs")]
+    build_captions(texts, captions, clip)
+    typed = f"photo,cased:captions={captions},closest-caption:captions={captions}"
+    results = vlcls.evaluate(data / "photo", typed, clip, tmp_path / "run", controls=False, cache=False)
+    assert [cell["method"] for cell in results["cells"]] == ["photo"] and not results["failed"]
+    cased, closest = results["discoveries"]
+    table = parquet.read_table(tmp_path / "run" / cased["predictions"]).to_pydict()
+    rows = next(
+        iter(
+            vlcls.build_classifier(["x"], clip).embedded(
+                [data / "photo" / n for n in table["image"]], cache=False
+            )
+        )
+    )[1]
+    wanted = [naming.label for naming in Cased(captions, clip, cache=False)(rows)]
+    assert table["predicted"] == wanted
+    assert cased["cluster_accuracy"] == cluster_accuracy(wanted, table["true"])
+    assert all(" " in name for name, _ in closest["names"]) and closest["images"] == 12
+    assert "Without a list of names" in (tmp_path / "run/report.html").read_text()
+    again = vlcls.evaluate(data / "photo", typed, clip, tmp_path / "run", controls=False, cache=False)
+    assert without_times(again) == without_times(results)
+    with pytest.raises(EvaluationError, match="no caption database"):
+        vlcls.evaluate(data / "photo", "cased:captions=nowhere", clip, tmp_path / "x", cache=False)
+
+
 # ---- hard data -----------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,7 @@ def test_what_people_type(typed: str | list[str], specs: list[str]):
         ("autoclip:weighting=zpe", "'weighting' is what autoclip is about"),
         ("waffle:seeds=0", "whole number"),
         ("waffle:seeds=1.5", "whole number"),
+        ("cased:aggregate=max", "no option 'aggregate'"),
     ],
 )
 def test_what_people_mistype(typed: str, message: str):
@@ -77,6 +78,10 @@ def test_what_people_mistype(typed: str, message: str):
 def test_every_kind_has_prompts_for_every_class():
     for name, kind in KINDS.items():
         method = parse_method(name)
+        if kind.finds_names:
+            with pytest.raises(EvaluationError, match="no prompts"):
+                method.prompts(CONTEXT, 0)
+            continue
         assert len(method.seeds) == (SEEDS if kind.random else 1) and method.about.endswith((".", ")."))
         prompts = method.prompts(CONTEXT, 0)
         assert set(prompts.class_indices) == {0, 1, 2}

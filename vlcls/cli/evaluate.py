@@ -269,7 +269,14 @@ def _print(results: dict[str, Any], output: Path) -> None:
         name = Text(cell["method"], "dim" if results["methods"][cell["method"]]["control"] else "")
         reason = Text(reasons.get(_place(cell), ""), _COLOURS.get(reasons.get(_place(cell), ""), ""))
         table.add_row(Text(cell["set"]), Text(cell["encoder"]), name, *_figures(cell["metrics"]), reason)
-    console.print(table)
+    if results["cells"]:
+        console.print(table)
+    for row in results["discoveries"]:
+        console.print(
+            f"{row['set']}, {row['method']}: cluster accuracy {row['cluster_accuracy']:.1%}, "
+            f"semantic similarity {row['semantic_similarity']:.1%}, IoU {row['semantic_iou']:.1%}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
     for gain in results["gains"]:
         if gain["reason"] != "no evidence":
             console.print(Text(f"{gain['set']}, {gain['method']}: {gain['sentence']}"), soft_wrap=True)

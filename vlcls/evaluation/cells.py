@@ -60,11 +60,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The name of its files: readable, and distinct even where names differ only in odd characters."""
-        parts = (self.data.name, self.encoder.spec, self.method.spec)
-        readable = "--".join(re.sub(r"[^\w.=-]+", "_", part)[:60] for part in parts)
-        exact = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
-        return f"{readable}--{exact}"
+        return file_name(self.data, self.encoder, self.method)
 
     @property
     def key(self) -> str:
@@ -76,6 +72,14 @@ class Cell:
             list(self.method.seeds), prompts_hash(self.prompts),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def file_name(data: EmbeddedSet, encoder: Encoder, method: Method) -> str:
+    """The name of a cell's files: readable, and distinct even where names differ only in odd characters."""
+    parts = (data.name, encoder.spec, method.spec)
+    readable = "--".join(re.sub(r"[^\w.=-]+", "_", part)[:60] for part in parts)
+    exact = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+    return f"{readable}--{exact}"
 
 
 def stored_cell(cell: Cell, folder: Path) -> dict[str, Any] | None:
@@ -111,6 +115,7 @@ def run_cell(
     if data.multi_label:
         scores = np.concatenate(list(_scores(made[0], data)))
         result["metrics"] = measure_multi_label(scores, data.membership, resamples=resamples).to_json()
+        result |= {"per_seed": [], "groups": {}}
     else:
         found = [_outcomes(each, data) for each in made]
         # Intervals of many seeds need fewer samples each: their ends are averaged.
@@ -188,11 +193,6 @@ def _write_predictions(
     path: Path, data: EmbeddedSet, seeds: Sequence[int], found: Sequence[Outcomes]
 ) -> None:
     """One row for each seed and image, seed by seed."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("writing predictions", "evaluation") from error
     count = len(seeds)
     columns: dict[str, Any] = {
         "image": list(data.names) * count,
@@ -203,9 +203,24 @@ def _write_predictions(
         columns[name] = np.concatenate([getattr(one, name) for one in found])
     for column, values in data.groups.items():
         columns[f"group:{column}"] = list(values) * count
+    write_table(path, columns)
+
+
+def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """A Parquet file, whole or not at all.
+
+    Raises:
+        MissingExtraError: PyArrow is not installed.
+        VlclsError: Names of images that are no text.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("writing predictions", "evaluation") from error
     sink = pa.BufferOutputStream()
     try:
-        parquet.write_table(pa.table(columns), sink)
+        parquet.write_table(pa.table(dict(columns)), sink)
     except (pa.ArrowInvalid, UnicodeEncodeError) as error:
         raise VlclsError(f"{path}: predictions cannot be written ({error})") from error
     write_atomically(path.parent, path.name, sink.getvalue().to_pybytes())

@@ -22,6 +22,7 @@ from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.cells import CELLS, Cell, classifiers, predictions_of, run_cell, stored_cell
 from vlcls.evaluation.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.methods import Context, Method
+from vlcls.evaluation.naming import found_names, judged_names, stored_names
 from vlcls.evaluation.plan import Bar, Corruptions, Plan, Shift, no_bar
 from vlcls.evaluation.right_reasons import judge_reasons
 from vlcls.evaluation.robustness import Drop
@@ -71,6 +72,7 @@ class _Evaluation:
         self.shifts: list[dict[str, Any]] = []
         self.corruptions: list[dict[str, Any]] = []
         self.rationales: list[dict[str, Any]] = []
+        self.discoveries: list[dict[str, Any]] = []
         self.store = None if plan.cache is False else EmbeddingStore(
             None if plan.cache is True else plan.cache
         )  # fmt: skip
@@ -88,7 +90,7 @@ class _Evaluation:
                 self._shift(shift, embedded[shift.before], embedded[shift.after], encoder)
             for corruptions in self.plan.corruptions:
                 self._corrupt(corruptions, encoder)
-        if not self.cells and _is_main():
+        if not self.cells and not self.discoveries and _is_main():
             errors = "; ".join(dict.fromkeys(each["error"] for each in self.failed))
             raise EvaluationError(f"no method could be evaluated: {errors}")
 
@@ -118,6 +120,7 @@ class _Evaluation:
         """All methods on one set, and which gains are real."""
         found = self._cells(given, data, encoder, self.plan.methods)
         self.cells += found
+        self._name(data, encoder)
         if not data.multi_label and _is_main():
             self._judge(data, encoder, found)
 
@@ -126,14 +129,13 @@ class _Evaluation:
     ) -> list[dict[str, Any]]:
         context = Context(data.labels, given.templates, self.plan.descriptors, self.plan.sentences)
         result = []
-        with self.bar(f"methods on {data.name}", len(methods)) as progress:
-            for method in methods:
+        with_prompts = [method for method in methods if not method.finds_names]
+        with self.bar(f"methods on {data.name}", len(with_prompts)) as progress:
+            for method in with_prompts:
                 try:
                     result.append(self._cell(Cell.of(encoder, data, method, context)))
                 except VlclsError as error:
-                    # A missing descriptor file must not cost the other methods their results.
-                    about = {"set": data.name, "encoder": encoder.spec, "method": method.spec}
-                    self.failed.append({**about, "error": str(error)})
+                    self._fail(data, encoder, method, error)
                 progress(1)
         return [cell for cell in result if cell is not None]
 
@@ -144,6 +146,30 @@ class _Evaluation:
             return found
         made = classifiers(cell, self.plan.cache)
         return run_cell(cell, made, self.folder) if _is_main() else None
+
+    def _fail(self, data: EmbeddedSet, encoder: Encoder, method: Method, error: VlclsError) -> None:
+        """A missing descriptor file must not cost the other methods their results."""
+        about = {"set": data.name, "encoder": encoder.spec, "method": method.spec}
+        self.failed.append({**about, "error": str(error)})
+
+    def _name(self, data: EmbeddedSet, encoder: Encoder) -> None:
+        """The methods that get no class names."""
+        methods = [method for method in self.plan.methods if method.finds_names]
+        for method in methods:
+            stored = stored_names(data, encoder, method, self.folder) if _is_main() else None
+            try:
+                if data.multi_label:
+                    raise EvaluationError("names are judged where each image has one class")
+                if not _agreed(stored is not None):
+                    with self.bar(f"{method.spec} on {data.name}", len(data)) as progress:
+                        found = found_names(data, encoder, method, self.plan.cache)
+                        progress(len(data))
+                    stored = judged_names(data, encoder, method, found, self.folder) if _is_main() else None
+            except VlclsError as error:
+                self._fail(data, encoder, method, error)
+                continue
+            if stored is not None:
+                self.discoveries.append(stored)
 
     def _judge(self, data: EmbeddedSet, encoder: Encoder, cells: Sequence[Mapping[str, Any]]) -> None:
         of_method = {cell["method"]: cell for cell in cells}
@@ -240,7 +266,7 @@ class _Evaluation:
     @property
     def _methods(self) -> list[Method]:
         """Those that the user asked for."""
-        return [method for method in self.plan.methods if not method.control]
+        return [method for method in self.plan.methods if not method.control and not method.finds_names]
 
     # ---- what comes of it ------------------------------------------------------------------------------
 
@@ -269,6 +295,7 @@ class _Evaluation:
             "shifts": self.shifts,
             "corruptions": self.corruptions,
             "rationales": self.rationales,
+            "discoveries": self.discoveries,
         }
 
 

@@ -67,6 +67,7 @@ class Kind:
         fixed: Options that it stands for ("autoclip" is "ensemble" with a weighting).
         random: Its texts depend on the seed.
         reference: What verdicts take it for, if it is run as a control.
+        finds_names: It gets no class names and finds its own: it has no prompts. See `naming`.
     """
 
     about: str
@@ -75,6 +76,7 @@ class Kind:
     fixed: Options = field(default_factory=dict)
     random: bool = False
     reference: Reference | None = None
+    finds_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ class Method:
     @property
     def about(self) -> str:
         return KINDS[self.kind].about
+
+    @property
+    def finds_names(self) -> bool:
+        return KINDS[self.kind].finds_names
 
     def prompts(self, context: Context, seed: int) -> PromptSet:
         """Its texts.
@@ -221,6 +227,10 @@ def _waffle(context: Context, options: Options, seed: int) -> PromptSet:
     return made
 
 
+def _no_prompts(context: Context, options: Options, seed: int) -> PromptSet:
+    raise EvaluationError("a method that finds names has no prompts")
+
+
 _TEMPLATES = frozenset({"templates", "articles"})
 _PHRASED = frozenset({"file", "phrasing", "templates"})
 #: Options of every method.
@@ -275,6 +285,15 @@ KINDS: dict[str, Kind] = {
     "scrambled": Kind(
         "Control: each class's own words in other orders.", _control(scrambled), _PHRASED, random=True
     ),
+    "cased": Kind(
+        "No class names: words of retrieved captions (captions=wordnet, alpha=0.7, tau=, retrieved=, hint=).",
+        _no_prompts, frozenset({"captions", "alpha", "tau", "retrieved", "hint"}), finds_names=True,
+    ),
+    "closest-caption": Kind(
+        "No class names: the closest caption itself (captions=wordnet).",
+        _no_prompts, frozenset({"captions", "retrieved"}), finds_names=True,
+    ),
+    "wordnet-names": Kind("No class names: the nearest of WordNet's.", _no_prompts, finds_names=True),
 }  # fmt: skip
 
 
@@ -309,8 +328,9 @@ def parse_method(spec: str, *, control: bool = False) -> Method:
     if name not in KINDS:
         raise EvaluationError(f"no method {name!r}: choose from {', '.join(KINDS)}")
     kind = KINDS[name]
-    if unknown := set(options) - kind.options - COMMON:
-        known = ", ".join(sorted(kind.options | COMMON))
+    allowed = kind.options if kind.finds_names else kind.options | COMMON
+    if unknown := set(options) - allowed:
+        known = ", ".join(sorted(allowed)) or "none"
         raise EvaluationError(f"method {spec!r}: no option {min(unknown)!r}; there are {known}")
     if again := set(options) & set(kind.fixed):
         raise EvaluationError(f"method {spec!r}: {min(again)!r} is what {name} is about; take another method")
@@ -325,6 +345,8 @@ def with_controls(methods: Sequence[Method]) -> list[Method]:
 
     Those about descriptors only if a method uses descriptors.
     """
+    if all(method.finds_names for method in methods):
+        return list(methods)
     about = {"descriptors", "random-descriptors", "swapped", "scrambled"}
     uses = any(method.kind in about or "descriptors" in method.options for method in methods)
     have = {method.reference for method in methods}

@@ -56,6 +56,7 @@ def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None
         sections.groups(results),
         sections.corruptions(results),
         sections.rationales(results),
+        sections.discoveries(results),
         sections.unreadable(results),
         sections.problems(results),
     ]

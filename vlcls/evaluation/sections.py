@@ -273,6 +273,29 @@ def corruptions(results: Results) -> Section | None:
     return Section("corruptions", "Corrupted images", text, tables) if tables else None
 
 
+def discoveries(results: Results) -> Section | None:
+    """Methods that got no class names: how well the names they found fit the true ones."""
+    rows = results.get("discoveries") or []
+    if not rows:
+        return None
+    columns = _columns(
+        "method", "#cluster accuracy", "#semantic similarity", "#semantic IoU", "#images",
+        "#without a candidate", "most frequent names",
+    )  # fmt: skip
+    tables = []
+    for (data, encoder), some in by(rows, "set", "encoder"):
+        table = [
+            [method_name(results, row["method"]),
+             *(points(row[name]) for name in ("cluster_accuracy", "semantic_similarity", "semantic_iou")),
+             str(row["images"]), str(row["fallbacks"] or ""),
+             ", ".join(f"{name} ({count})" for name, count in row["names"])]
+            for row in some
+        ]  # fmt: skip
+        tables.append(_without_empty(Table(where(results, data, encoder), columns, table)))
+    text = "Names found without a list, against the true class names; see the CaSED paper for the metrics."
+    return Section("discoveries", "Without a list of names", text, tables)
+
+
 def rationales(results: Results) -> Section | None:
     """Quadrants: category right or wrong, rationale right or wrong."""
     rows = results.get("rationales") or []
