@@ -33,8 +33,13 @@ ALLOWED = {
     "descriptors": {"errors", "labels", "store", "data", "wordnet"},
     "prompts": {"errors", "imagenet", "labels", "data", "articles", "wordnet", "descriptors"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
+    "slots": {"errors", "encoders"},
     "classifiers": {
-        *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES)
+        *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", "slots", *IMAGES)
+    },
+    "labelled": {"errors", "labels", "store", "encoders", "embeddings", *IMAGES},
+    "learning": {
+        *("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")
     },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vlcls.explain import Explanation, audit_descriptors, explain_images
     from vlcls.labelled import labelled_folder
     from vlcls.labels import Labels
+    from vlcls.learning import NameLearning, Training, learn_names
     from vlcls.prompts import Prompt, PromptSet
     from vlcls.store import EmbeddingStore
 
@@ -45,6 +46,9 @@ _HOMES = {
     "explain_images": "vlcls.explain",
     "labelled_folder": "vlcls.labelled",
     "Labels": "vlcls.labels",
+    "NameLearning": "vlcls.learning",
+    "Training": "vlcls.learning",
+    "learn_names": "vlcls.learning",
     "Prompt": "vlcls.prompts",
     "PromptSet": "vlcls.prompts",
     "EmbeddingStore": "vlcls.store",
@@ -57,10 +61,12 @@ __all__ = [
     "Encoder",
     "Explanation",
     "Labels",
+    "NameLearning",
     "Prediction",
     "Prompt",
     "PromptClassifier",
     "PromptSet",
+    "Training",
     "VlclsError",
     "VlclsWarning",
     "__version__",
@@ -69,6 +75,7 @@ __all__ = [
     "classifier_from_embeddings",
     "explain_images",
     "labelled_folder",
+    "learn_names",
     "load",
     "load_encoder",
 ]

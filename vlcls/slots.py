@@ -136,8 +136,8 @@ def slotted_texts(
     for slot, (start, stop), count in zip(slots, spans, counts, strict=True):
         if stop - start != count:
             raise EncoderError(
-                f"the tokenizer of {encoder.spec} leaves no room for {count} vectors in {slot.text!r}: it joins "
-                "the class name with what is around it. Put spaces around {} in the template"
+                f"the tokenizer of {encoder.spec} leaves no room for {count} vectors in {slot.text!r}: it "
+                "joins the class name with what is around it. Put spaces around {} in the template"
             )
     places = [
         (row, start + step, firsts[row] + step)

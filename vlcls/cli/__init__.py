@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from vlcls import __version__
-from vlcls.cli import audit, cache, classify, describe, descriptors, encoders, explain
+from vlcls.cli import audit, cache, classify, describe, descriptors, encoders, explain, learn_names, names
 from vlcls.errors import VlclsError, VlclsWarning
 
 
@@ -59,6 +59,8 @@ app.command("describe")(describe.describe)
 app.command("explain")(explain.explain)
 descriptors.app.command("audit")(audit.audit)
 app.add_typer(descriptors.app, name="descriptors")
+app.command("learn-names")(learn_names.learn_names)
+app.add_typer(names.app, name="names")
 app.add_typer(cache.app, name="cache")
 
 _debug = False

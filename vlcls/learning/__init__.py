@@ -1,4 +1,4 @@
-"""Learning class names: vectors in place of words, trained on labelled images through the frozen text tower."""
+"""Learning class names: vectors in place of words, trained on labelled images through a frozen tower."""
 
 from vlcls.learning.checkpoint import Epoch
 from vlcls.learning.names import learn_from_embeddings, learn_names

@@ -84,8 +84,8 @@ def load_state(folder: Path, run: dict[str, Any]) -> State | None:
         raise VlclsError(f"{path} is no readable checkpoint ({error}): delete it to start anew") from error
     if other := _differences(run, about["run"]):
         raise VlclsError(
-            f"{path} belongs to another run (other {', '.join(other)}): give the same arguments to go on with "
-            "it, or delete it, or take another folder"
+            f"{path} belongs to another run (other {', '.join(other)}): give the same arguments to go on "
+            "with it, or delete it, or take another folder"
         )
     optimiser = {name.removeprefix("optimiser/"): tensor for name, tensor in tensors.items()}
     return State(vectors, best, about["best_epoch"], optimiser, history)

@@ -64,7 +64,7 @@ def learn_names(
             classes of the images.
         images: A folder FOLDER/CLASS/, a `datasets.Dataset` with columns "image" and "label", or what
             `vlcls.labelled` makes of others. `LabelledEmbeddings` need `classes`.
-        encoder, templates, device, precision: As for `build_classifier`; not used if `classes` is a classifier.
+        encoder, templates, device, precision: As for `build_classifier`; unused if `classes` is a classifier.
         settings: How to learn.
         shots: Images a class to learn from; all if not given. Which, the seed of the settings says.
         validation: Share of each class's images that tell when to stop; 0.2, or with `shots` 0.

@@ -56,8 +56,8 @@ def slots_of(prompts: PromptSet) -> list[Slot]:
 def start_vectors(encoder: Encoder, prompts: PromptSet, vectors: Vectors = "tokens") -> Start:
     """Each class's vectors before anything is learned.
 
-    "tokens": one for each token of the name, equal to its embedding, so that nothing is changed yet. "one": their
-    mean. A class whose name is learned already keeps the vectors it has.
+    "tokens": one for each token of the name, equal to its embedding, so that nothing is changed yet. "one":
+    their mean. A class whose name is learned already keeps the vectors it has.
     """
     first = {prompt.class_index: row for row, prompt in reversed(list(enumerate(prompts)))}
     slots = slots_of(prompts)
@@ -112,9 +112,7 @@ class Problem:
 
     def class_vectors(self, texts: Tensor) -> Tensor:
         """What images are compared with: prompt embeddings Tensor[M, D] to Tensor[C, D]."""
-        means = class_means(
-            texts, self.prompts.class_indices, self.prompts.weights, len(self.prompts.labels)
-        )
+        means = class_means(texts, self.prompts.class_indices, self.prompts.weights, len(self.prompts.labels))
         return F.normalize(means, dim=1) if self.aggregate == "mean-embedding" else means
 
     def logits(self, texts: Tensor, images: Tensor) -> Tensor:

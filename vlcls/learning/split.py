@@ -30,9 +30,9 @@ def split_images(
 ) -> Split:
     """Divide images class by class.
 
-    A class's images are shuffled by the seed. `validation` of them are set aside first (rounded down; a class of
-    one image keeps it), then `shots` are learned from, or all; the rest is held out. More shots with the same
-    seed hold all of the fewer ones.
+    A class's images are shuffled by the seed. `validation` of them are set aside first (rounded down; a class
+    of one image keeps it), then `shots` are learned from, or all; the rest is held out. More shots with the
+    same seed hold all of the fewer ones.
 
     Args:
         class_indices: Tensor[N] int64.

@@ -98,8 +98,8 @@ class TextTower:
             total = reduce(total, "sum")
         if not bool(total.isfinite().all()):
             raise EncoderError(
-                f"the text tower of {self.encoder.spec} overflows on the way back in {self.encoder.precision}: "
-                "use bf16 or fp32"
+                f"the text tower of {self.encoder.spec} overflows on the way back in "
+                f"{self.encoder.precision}: use bf16 or fp32"
             )
         return total / factor
 
@@ -132,7 +132,7 @@ def checkpointed_layers(encoder: Encoder) -> Iterator[None]:
         return lambda *given, **named: checkpoint(own, *given, use_reentrant=False, **named)
 
     for layer in layers:
-        layer.forward = again(layer.forward)  # type: ignore[method-assign]
+        layer.forward = again(layer.forward)
     try:
         yield
     finally:

@@ -41,7 +41,8 @@ class Training:
             serves towers whose embeddings are of different size.
         schedule: Of the learning rate, from 1 to 0 over all epochs: "cosine", "linear"; or "constant".
         warmup: Share of the steps over which the rate rises to its full value.
-        penalty: lambda of lambda |E - E_0|^2, which is added to the loss.
+        penalty: lambda of lambda mean_v (|E_v - E_0v| / length)^2, which is added to the loss: the squared
+            distance from the start, length being that of an average token embedding.
         patience: Epochs without a better validation accuracy (of equals: loss) before it stops.
         seed: Of the split and of the order of images.
         tokens_at_once: Tokens whose activations are in memory at once; see `vlcls.learning.tower`.
@@ -154,16 +155,17 @@ def _one_epoch(
     origin = start.vectors.to(device)
     optimiser = _optimiser(vectors, state)
     number, steps = len(state.history), math.ceil(len(examples) / settings.batch_size)
+    strength = settings.penalty / (vectors.numel() * start.scale**2)
     total = 0.0
     for place, rows in enumerate(_batches(len(examples), settings, number)):
         loss, gradient = problem.gradient(vectors, examples.images[rows], examples.targets[rows])
         away = vectors.detach() - origin
-        vectors.grad = gradient + 2 * settings.penalty * away
+        vectors.grad = gradient + 2 * strength * away
         done = (number * steps + place) / (settings.epochs * steps)
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * start.scale * _rate(done, settings)
         optimiser.step()
-        total += (loss + settings.penalty * float(away.square().sum())) * len(rows)
+        total += (loss + strength * float(away.square().sum())) * len(rows)
     epoch = Epoch(number + 1, total / len(examples))
     if len(validation):
         accuracy, validation_loss = problem.evaluate(vectors, validation.images, validation.targets)
