@@ -38,9 +38,7 @@ ALLOWED = {
         *("errors", "labels", "store", "encoders", "descriptors", "prompts", "embeddings", "slots", *IMAGES)
     },
     "labelled": {"errors", "labels", "store", "encoders", "embeddings", *IMAGES},
-    "learning": {
-        *("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")
-    },
+    "learning": {*("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")},
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 
