@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from vlcls.labelled import LabelledEmbeddings
     from vlcls.prompts import LearnedName
 
-#: An image whose label is doubted less than this is not listed: the model is as unsure as a coin.
-CONFIDENT = 0.5
-
 
 @dataclass(frozen=True)
 class VectorReading:

@@ -74,7 +74,7 @@ def save_sheet(
 def _caption(doubt: Doubt) -> str:
     lines = [*wrap(Path(doubt.image).name, 26)[:1]]
     lines += wrap(f"labelled {doubt.label}", 26)[:2]
-    return "\n".join([*lines, *wrap(f"looks like {doubt.predicted} ({doubt.score:.0%})", 26)[:2]])
+    return "\n".join([*lines, *wrap(f"looks like {doubt.predicted} ({doubt.score:.2f})", 28)[:2]])
 
 
 def _thumbnail(image: Any) -> Any:

@@ -55,7 +55,7 @@ class Training:
     learning_rate: float = 0.1
     schedule: Schedule = "cosine"
     warmup: float = 0.0
-    penalty: float = 0.0
+    penalty: float = 1.0
     patience: int = 10
     seed: int = 0
     tokens_at_once: int = TOKENS_AT_ONCE
