@@ -33,6 +33,7 @@ from vlcls.cli.learning import (
     found_images,
     known_labels,
     starting_point,
+    typed_encoder,
 )
 from vlcls.cli.options import (
     AggregateOption,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 
 def learn_names(
+    context: typer.Context,
     dataset: Dataset,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
     labels: LabelsText = None,
@@ -88,7 +90,7 @@ def learn_names(
     learning_rate: LearningRate = 0.1,
     schedule: ScheduleOption = ScheduleChoice.cosine,
     warmup: Warmup = 0.0,
-    penalty: Penalty = 1.0,
+    penalty: Penalty = 0.3,
     patience: Patience = 10,
     seed: Seed = 0,
     batch_size: ImagesPerStep = 1024,
@@ -124,7 +126,7 @@ def learn_names(
     if classifier is not None:
         if labels or labels_file or templates or descriptors or phrasing or aggregate or weighting:
             raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
-        start = saved(classifier, encoder, device, precision)
+        start = saved(classifier, typed_encoder(context, encoder), device, precision)
     images = found_images(
         dataset, known_labels(start, labels, labels_file, clean_names), split, image_column, label_column
     )

@@ -112,6 +112,12 @@ def starting_point(
         )  # fmt: skip
 
 
+def typed_encoder(context: typer.Context, encoder: str | None) -> str | None:
+    """An encoder for a saved classifier only if it was typed: a saved one names its own."""
+    source = context.get_parameter_source("encoder")
+    return encoder if source is not None and source.name == "COMMANDLINE" else None
+
+
 def found_images(
     dataset: str, labels: Labels | None, split: str, image_column: str, label_column: str
 ) -> LabelledImages:

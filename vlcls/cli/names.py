@@ -27,6 +27,7 @@ from vlcls.cli.learning import (
     found_images,
     known_labels,
     starting_point,
+    typed_encoder,
 )
 from vlcls.cli.options import (
     OUTPUT,
@@ -57,6 +58,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of `vlcls 
 
 @app.command()
 def inspect(
+    context: typer.Context,
     folder: Folder,
     images: Annotated[
         Path | None,
@@ -114,7 +116,7 @@ def inspect(
     """
     if format is Format.csv:
         raise typer.BadParameter("names and labels do not fit into one table: take jsonl")
-    ready = saved(folder, encoder, device, precision)
+    ready = saved(folder, typed_encoder(context, encoder), device, precision)
     with status("reading names"):
         from vlcls.explain import doubted_labels, read_names, save_sheet, suggest_names
 
@@ -144,6 +146,7 @@ def inspect(
 
 @app.command()
 def add(
+    context: typer.Context,
     folder: Folder,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
     labels: LabelsText = None,
@@ -162,7 +165,7 @@ def add(
       vlcls names add names/ --labels "okapi,zebra" -o more/
     """
     new = found_labels(labels, labels_file, clean_names)
-    ready = saved(folder, encoder, device, precision)
+    ready = saved(folder, typed_encoder(context, encoder), device, precision)
     from vlcls.prompts import with_new_classes
 
     with status("embedding texts"):
@@ -191,7 +194,7 @@ def base_to_novel(
     vectors: Vectors = VectorsChoice.tokens,
     epochs: Epochs = 50,
     learning_rate: LearningRate = 0.1,
-    penalty: Penalty = 1.0,
+    penalty: Penalty = 0.3,
     patience: Patience = 10,
     seed: Seed = 0,
     cache: Cache = True,
