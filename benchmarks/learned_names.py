@@ -1,7 +1,7 @@
 """What learned class names are worth: few labelled images, planted label errors, a wrong name on purpose.
 
-The tables of docs/learned-names.md come from here. Names are learned with the settings' defaults, which were
-chosen on other images (PACS sketches and paintings), never on those that are reported.
+The tables of docs/learned-names.md come from here; that page says on which images the settings' defaults were
+chosen. Needs `pip install scikit-learn` for the linear probe and the average precision.
 
     python benchmarks/learned_names.py pacs-mini --domain cartoon
     python benchmarks/learned_names.py pacs-mini --domain photo --only errors --only renamed
@@ -98,19 +98,21 @@ def renamed(
     encoder: vlcls.Encoder, embedded: LabelledEmbeddings, labels: Labels, wrong: dict[str, str]
 ) -> Rows:
     """Classes with a wrong name on purpose: what real name is suggested for what was learned?"""
-    yield ["truth", "named", "suggested", "named, cosine with truth", "suggested, cosine with truth"]
+    yield ["truth", "named (cosine with truth)", "penalty", "suggested (cosine with truth)"]
     candidates = wordnet_names()
     for truth, name in wrong.items():
         index = labels.names.index(truth)
         names = tuple(name if place == index else each for place, each in enumerate(labels.names))
         plain = vlcls.build_classifier(Labels(names, names), encoder)
-        result = learn_from_embeddings(plain, embedded, validation=0)
-        found = suggest_names(result.classifier, candidates, count=3)[index]
-        texts = [f"a photo of a {word}." for word in (truth, name, *(each.name for each in found))]
-        rows = encoder.encode_texts(texts)
-        cosines = (rows[1:] @ rows[0]).tolist()
-        said = ", ".join(each.name for each in found)
-        yield [truth, name, said, f"{cosines[0]:.3f}", ", ".join(f"{each:.3f}" for each in cosines[1:])]
+        for penalty in (Training().penalty, 0.0):
+            settings = Training(penalty=penalty)
+            result = learn_from_embeddings(plain, embedded, validation=0, settings=settings)
+            found = suggest_names(result.classifier, candidates, count=3)[index]
+            words = (name, *(each.name for each in found))
+            rows = encoder.encode_texts([f"a photo of a {word}." for word in (truth, *words)])
+            cosines = (rows[1:] @ rows[0]).tolist()
+            said = [f"{word} ({cosine:.3f})" for word, cosine in zip(words, cosines, strict=True)]
+            yield [truth, said[0], f"{penalty:g}", ", ".join(said[1:])]
 
 
 def transfer(plain: vlcls.PromptClassifier, embedded: LabelledEmbeddings, seeds: range, shots: int) -> Rows:

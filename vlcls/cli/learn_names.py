@@ -90,7 +90,7 @@ def learn_names(
     learning_rate: LearningRate = 0.1,
     schedule: ScheduleOption = ScheduleChoice.cosine,
     warmup: Warmup = 0.0,
-    penalty: Penalty = 0.3,
+    penalty: Penalty = 1.0,
     patience: Patience = 10,
     seed: Seed = 0,
     batch_size: ImagesPerStep = 1024,

@@ -194,7 +194,7 @@ def base_to_novel(
     vectors: Vectors = VectorsChoice.tokens,
     epochs: Epochs = 50,
     learning_rate: LearningRate = 0.1,
-    penalty: Penalty = 0.3,
+    penalty: Penalty = 1.0,
     patience: Patience = 10,
     seed: Seed = 0,
     cache: Cache = True,

@@ -56,7 +56,7 @@ class Training:
     learning_rate: float = 0.1
     schedule: Schedule = "cosine"
     warmup: float = 0.0
-    penalty: float = 0.3
+    penalty: float = 1.0
     patience: int = 10
     seed: int = 0
     tokens_at_once: int = TOKENS_AT_ONCE
@@ -123,9 +123,7 @@ def train(
     device = problem.encoder.device
     examples, validation = examples.to(device), validation.to(device)
     run = _description(problem, start, examples, validation, settings)
-    state = None if folder is None else load_state(folder, run)
-    if state is None:
-        state = State(start.vectors, start.vectors, 0, {}, ())
+    state = _found_state(folder, run) or State(start.vectors, start.vectors, 0, {}, ())
     tell = progress or (lambda epoch: None)
     for epoch in state.history:
         tell(epoch)
@@ -136,6 +134,25 @@ def train(
             if folder is not None and process_state().is_main_process:
                 save_state(state, folder, run)
             tell(state.history[-1])
+    return state
+
+
+def _found_state(folder: Path | None, run: dict[str, Any]) -> State | None:
+    """What the main process finds in its folder, for all processes of a launch."""
+    found: list[Any] = [None]
+    here = process_state()
+    if folder is not None and here.is_main_process:
+        try:
+            found = [load_state(folder, run)]
+        except VlclsError as error:
+            found = [error]
+    if here.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(found)
+    if isinstance(found[0], VlclsError):
+        raise found[0]
+    state: State | None = found[0]
     return state
 
 

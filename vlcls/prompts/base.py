@@ -37,7 +37,7 @@ class LearnedName:
     def word(self) -> str:
         """What stands for it in texts: the name, and a digest of the vectors, so that no two share one."""
         digest = hashlib.sha256(self.vectors.contiguous().numpy().tobytes()).hexdigest()
-        return f"<{self.name}#{digest[:12]}>"
+        return f"<{self.name}#{digest[:8]}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LearnedName):
