@@ -128,6 +128,15 @@ def test_a_saved_name_that_is_missing_is_an_error(tmp_path, clip, names):
         vlcls.load(tmp_path)
 
 
+def test_a_saved_name_with_another_word_is_an_error(tmp_path, clip, names):
+    spelt = with_learned_names(prompts_from_templates(LABELS, "name"), names)
+    classifier_from_prompts(spelt, clip, cache=False).save_pretrained(tmp_path)
+    text = (tmp_path / CONFIG).read_text().replace('"name": "cat",\n   "fing', '"name": "dog",\n   "fing')
+    (tmp_path / CONFIG).write_text(text)
+    with pytest.raises(VlclsError, match="not what its vectors spell"):
+        vlcls.load(tmp_path)
+
+
 def test_new_classes_leave_the_learned_ones_alone(clip, names):
     spelt = with_learned_names(prompts_from_templates(LABELS, ["a photo of a {}.", "{}"]), names)
     made = classifier_from_prompts(spelt, clip, cache=False)

@@ -223,8 +223,9 @@ def test_max_is_refused(clip):
         problem_of(clip, "max")
 
 
-def test_half_precision_learns_too(model_spec):
-    encoder = vlcls.load_encoder(model_spec("open_clip-clip"), "cpu", "bf16")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_learns_too(model_spec, precision):
+    encoder = vlcls.load_encoder(model_spec("open_clip-clip"), "cpu", precision)
     problem, vectors = problem_of(encoder)
     full, _ = problem_of(vlcls.load_encoder(model_spec("open_clip-clip"), "cpu", "fp32"))
     images, targets = unit_rows(8, 48, 0), torch.arange(8) % 3

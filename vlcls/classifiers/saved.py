@@ -129,6 +129,8 @@ def _read(path: Path) -> PromptClassifier:
         word: LearnedName(vectors=tensors[_LEARNED + word], **about)
         for word, about in config.get("learned_names", {}).items()
     }
+    if other := [word for word, name in learned.items() if name.word != word]:
+        raise ValueError(f"the learned name {other[0]} is not what its vectors spell")
     info = config["encoder"]
     return PromptClassifier(
         PromptSet.from_json(labels, config["prompts"], learned),
