@@ -48,10 +48,10 @@ def save_sheet(
 
     columns = min(_COLUMNS, len(doubts))
     rows = math.ceil(len(doubts) / columns)
-    head = 0.5
+    head = 0.4
     height = rows * (_INCHES + _CAPTION) + head
     figure = Figure(figsize=(max(2, columns) * _INCHES, height))
-    figure.text(0.5, 1 - 0.25 / height, title, ha="center", va="center", fontsize=12, fontweight="bold")
+    figure.text(0.5, 1 - 0.2 / height, title, ha="center", va="center", fontsize=12, fontweight="bold")
     grid = figure.add_gridspec(
         rows, columns, left=0.01, right=0.99, bottom=0.0, top=1 - (head + _CAPTION) / height,
         wspace=0.06, hspace=_CAPTION / _INCHES + 0.06,
@@ -79,13 +79,10 @@ def _caption(doubt: Doubt) -> str:
 
 def _thumbnail(image: Any) -> Any:
     """The image, whole, in the middle of a square."""
-    from PIL import Image
+    from PIL import ImageOps
 
     from vlcls.image_sources import as_sources
     from vlcls.images import decode, load_source
 
     opened = decode(load_source(as_sources(image)[0]), min_side=_PIXELS)
-    opened.thumbnail((_PIXELS, _PIXELS))
-    square = Image.new("RGB", (_PIXELS, _PIXELS), "white")
-    square.paste(opened, ((_PIXELS - opened.width) // 2, (_PIXELS - opened.height) // 2))
-    return square
+    return ImageOps.pad(opened, (_PIXELS, _PIXELS), color="white")
