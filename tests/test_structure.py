@@ -35,16 +35,20 @@ ALLOWED = {
     "descriptors": {"errors", "labels", "store", "data", "wordnet"},
     "prompts": {"errors", "imagenet", "labels", "data", "articles", "wordnet", "descriptors"},
     "embeddings": {"errors", "store", "encoders", *IMAGES},
+    "slots": {"errors", "encoders"},
     "retrieval": {"errors", "store", "encoders", "embeddings", "wordnet"},
     "classifiers": {
         *("errors", "labels", "specs", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
         "retrieval",
+        "slots",
     },
     "evaluation": {
         *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
         *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo"),
         *("specs", "retrieval"),
     },
+    "labelled": {"errors", "labels", "store", "encoders", "embeddings", *IMAGES},
+    "learning": {*("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")},
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 

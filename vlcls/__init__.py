@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vlcls.explain import Explanation, audit_descriptors, explain_images
     from vlcls.labelled import labelled_folder
     from vlcls.labels import Labels
+    from vlcls.learning import NameLearning, Training, learn_names
     from vlcls.prompts import Prompt, PromptSet
     from vlcls.retrieval import build_captions, open_captions, read_captions
     from vlcls.store import EmbeddingStore
@@ -55,6 +56,9 @@ _HOMES = {
     "explain_images": "vlcls.explain",
     "labelled_folder": "vlcls.labelled",
     "Labels": "vlcls.labels",
+    "NameLearning": "vlcls.learning",
+    "Training": "vlcls.learning",
+    "learn_names": "vlcls.learning",
     "Prompt": "vlcls.prompts",
     "PromptSet": "vlcls.prompts",
     "build_captions": "vlcls.retrieval",
@@ -71,11 +75,13 @@ __all__ = [
     "Encoder",
     "Explanation",
     "Labels",
+    "NameLearning",
     "Naming",
     "Prediction",
     "Prompt",
     "PromptClassifier",
     "PromptSet",
+    "Training",
     "VlclsError",
     "VlclsWarning",
     "__version__",
@@ -87,6 +93,7 @@ __all__ = [
     "evaluate",
     "explain_images",
     "labelled_folder",
+    "learn_names",
     "load",
     "load_encoder",
     "open_captions",

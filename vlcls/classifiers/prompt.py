@@ -140,13 +140,15 @@ class PromptClassifier(Classifier):
         Raises:
             EncoderError: There are new texts, and the classifier was built from embeddings alone.
         """
-        from vlcls.embeddings import embed_texts
+        from vlcls.classifiers.prompt_embeddings import embed_prompts
 
         rows = {text: row for row, text in enumerate(self.prompts.texts)}
-        new = list(dict.fromkeys(text for text in prompts.texts if text not in rows))
+        new = {prompt.text: prompt for prompt in prompts if prompt.text not in rows}
         known = self.text_embeddings
         if new:
-            embedded = embed_texts(new, self.encoder, store=open_store(cache), progress=progress)
+            embedded = embed_prompts(
+                list(new.values()), self.encoder, store=open_store(cache), progress=progress
+            )
             rows.update({text: len(known) + place for place, text in enumerate(new)})
             known = torch.cat([known, embedded.to(known.device)])
         result = PromptClassifier(
@@ -236,13 +238,13 @@ def classifier_from_prompts(
 ) -> PromptClassifier:
     """A classifier of any prompt set: its texts are embedded, each distinct text once. Arguments as for
     `build_classifier`."""
-    from vlcls.embeddings import embed_texts
+    from vlcls.classifiers.prompt_embeddings import embed_prompts
 
     if isinstance(weighting, str):
         weighting = Weighting.parse(weighting)
     classifier = PromptClassifier(
         prompts,
-        embed_texts(prompts.texts, encoder, store=open_store(cache), progress=progress),
+        embed_prompts(prompts.prompts, encoder, store=open_store(cache), progress=progress),
         aggregate=aggregate or usual_aggregate(prompts, weighting),
         weighting=weighting,
         encoder_info=EncoderInfo(encoder.spec, encoder.fingerprint),

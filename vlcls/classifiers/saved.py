@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vlcls.classifiers.base import EncoderInfo
 from vlcls.errors import VlclsError
 from vlcls.labels import Labels
-from vlcls.prompts import PromptSet
+from vlcls.prompts import LearnedName, PromptSet
 
 if TYPE_CHECKING:
     from vlcls.classifiers.prompt import PromptClassifier
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONFIG = "classifier.json"
 WEIGHTS = "text_embeddings.safetensors"
 _FORMAT = 1
+#: Prefix of the tensors, in the file of weights, that hold learned names.
+_LEARNED = "learned_names/"
 
 
 def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
@@ -28,7 +30,9 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
     from vlcls.store import write_atomically
 
     info = classifier.encoder_info
-    weights = save({"text_embeddings": classifier.text_embeddings.cpu().contiguous()})
+    learned = classifier.prompts.learned
+    vectors = {_LEARNED + word: name.vectors.contiguous() for word, name in learned.items()}
+    weights = save({"text_embeddings": classifier.text_embeddings.cpu().contiguous(), **vectors})
     config = {
         "format": _FORMAT,
         "type": "prompts",
@@ -45,6 +49,10 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
         ],
         "prompts": classifier.prompts.to_json(),
     }
+    if learned:  # without it, files are what earlier releases write
+        config["learned_names"] = {
+            word: {"name": name.name, "fingerprint": name.fingerprint} for word, name in learned.items()
+        }
     write_atomically(folder, WEIGHTS, weights)
     write_atomically(folder, CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
     return folder
@@ -116,11 +124,17 @@ def _read(path: Path) -> PromptClassifier:
     weights = (path / WEIGHTS).read_bytes()
     if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
         raise ValueError(f"{WEIGHTS} is damaged, or belongs to another {CONFIG}")
-    embeddings = load_tensors(weights)["text_embeddings"]
+    tensors = load_tensors(weights)
+    learned = {
+        word: LearnedName(vectors=tensors[_LEARNED + word], **about)
+        for word, about in config.get("learned_names", {}).items()
+    }
+    if other := [word for word, name in learned.items() if name.word != word]:
+        raise ValueError(f"the learned name {other[0]} is not what its vectors spell")
     info = config["encoder"]
     return PromptClassifier(
-        PromptSet.from_json(labels, config["prompts"]),
-        embeddings,
+        PromptSet.from_json(labels, config["prompts"], learned),
+        tensors["text_embeddings"],
         aggregate=config["aggregate"],
         weighting=None if config["weighting"] is None else Weighting(**config["weighting"]),
         encoder_info=None if info is None else EncoderInfo(**info),

@@ -24,6 +24,8 @@ from vlcls.cli import (
     encoders,
     evaluate,
     explain,
+    learn_names,
+    names,
 )
 from vlcls.errors import VlclsError, VlclsWarning
 
@@ -75,6 +77,8 @@ app.command("discover")(discover.discover)
 descriptors.app.command("audit")(audit.audit)
 app.add_typer(descriptors.app, name="descriptors")
 app.add_typer(captions.app, name="captions")
+app.command("learn-names")(learn_names.learn_names)
+app.add_typer(names.app, name="names")
 app.add_typer(cache.app, name="cache")
 
 _debug = False

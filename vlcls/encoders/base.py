@@ -108,6 +108,11 @@ class Encoder(ABC):
 
     @property
     @abstractmethod
+    def vocabulary(self) -> dict[str, int]:
+        """Every token as the tokenizer spells it (with its marks of word ends or beginnings), and its id."""
+
+    @property
+    @abstractmethod
     def description(self) -> dict[str, Any]:
         """Architecture and preprocessing as plain JSON data; part of the fingerprint."""
 
@@ -205,7 +210,7 @@ class Encoder(ABC):
         position = {text: row for row, text in enumerate(distinct)}
         order = torch.tensor([position[text] for text in texts])
         copies = torch.bincount(order, minlength=len(distinct))
-        for rows in _batches_by_length(tokens.lengths, tokens_per_batch):
+        for rows in batches_by_length(tokens.lengths, tokens_per_batch):
             batch = tokens.rows(rows).to(self.device)
             with torch.inference_mode(), self.autocast():
                 features = self.text_features(batch)
@@ -275,7 +280,7 @@ class Encoder(ABC):
             )
 
 
-def _batches_by_length(lengths: Tensor, tokens_per_batch: int) -> Iterator[Tensor]:
+def batches_by_length(lengths: Tensor, tokens_per_batch: int) -> Iterator[Tensor]:
     """Row numbers, longest texts first (memory peaks at once, not at the end), B x L bounded."""
     rows = torch.argsort(lengths, descending=True, stable=True)
     start = 0

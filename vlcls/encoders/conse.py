@@ -288,6 +288,10 @@ class ConseEncoder(Encoder):
         return table
 
     @property
+    def vocabulary(self) -> dict[str, int]:
+        return dict(self.towers.tokenizer.get_vocab())
+
+    @property
     def description(self) -> dict[str, Any]:
         return {
             "family": "conse",

@@ -117,6 +117,11 @@ class OpenClipEncoder(Encoder):
         return self._tower.token_embedding
 
     @property
+    def vocabulary(self) -> dict[str, int]:
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        return dict(self.tokenizer.encoder if inner is None else inner.get_vocab())
+
+    @property
     def description(self) -> dict[str, Any]:
         heads = [
             f"{name} {module.num_heads}"

@@ -107,6 +107,10 @@ class TransformersEncoder(Encoder):
         return self.model.text_model.get_input_embeddings()
 
     @property
+    def vocabulary(self) -> dict[str, int]:
+        return dict(self.tokenizer.get_vocab())
+
+    @property
     def description(self) -> dict[str, Any]:
         ignored = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
         return {

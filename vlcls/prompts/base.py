@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlcls.errors import TemplateError
 from vlcls.labels import Labels
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Kind = Literal["name", "template", "descriptor", "sentence", "random", "embedding"]
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedName:
+    """A word that is spelt in vectors: what a text tower reads in the place of a class name.
+
+    Attributes:
+        name: The class name that it was learned for.
+        vectors: Tensor[M, F] float32 on the CPU, rows of the text tower's input space, one a token. Never
+            changed.
+        fingerprint: The encoder whose input space that is.
+    """
+
+    name: str
+    vectors: Tensor
+    fingerprint: str
+
+    @cached_property
+    def word(self) -> str:
+        """What stands for it in texts: the name, and a digest of the vectors, so that no two share one."""
+        digest = hashlib.sha256(self.vectors.contiguous().numpy().tobytes()).hexdigest()
+        return f"<{self.name}#{digest[:8]}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LearnedName):
+            return NotImplemented
+        return (self.word, self.fingerprint) == (other.word, other.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash((self.word, self.fingerprint))
 
 
 @dataclass(frozen=True)
@@ -27,6 +61,7 @@ class Prompt:
             together (AutoCLIP weights them as one).
         weight: Factor of its share in the class; 0 leaves it out.
         descriptor: The descriptor inside the text, as people wrote it; reports show it in place of the text.
+        learned: The word of `text` (once in it) that is spelt in vectors, if there is one.
     """
 
     text: str
@@ -36,6 +71,7 @@ class Prompt:
     template: int | None = None
     weight: float = 1.0
     descriptor: str = ""
+    learned: LearnedName | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +116,17 @@ class PromptSet:
     def of_class(self, index: int) -> list[Prompt]:
         return [prompt for prompt in self.prompts if prompt.class_index == index]
 
+    @cached_property
+    def learned(self) -> dict[str, LearnedName]:
+        """The learned names among the prompts, by their words in the texts."""
+        return {prompt.learned.word: prompt.learned for prompt in self.prompts if prompt.learned is not None}
+
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain data, fields at their defaults left out; `from_json` reads it back."""
+        """Plain data, fields at their defaults left out; `from_json` reads it back. Of a learned name only
+        its word is there: its vectors are not text."""
         return [
             {
-                key: value
+                key: value.word if isinstance(value, LearnedName) else value
                 for key, value in vars(prompt).items()
                 if value != Prompt.__dataclass_fields__[key].default
             }
@@ -92,5 +134,18 @@ class PromptSet:
         ]
 
     @classmethod
-    def from_json(cls, labels: Labels, rows: Iterable[dict[str, Any]]) -> PromptSet:
-        return cls(labels, tuple(Prompt(**row) for row in rows))
+    def from_json(
+        cls,
+        labels: Labels,
+        rows: Iterable[dict[str, Any]],
+        learned: Mapping[str, LearnedName] | None = None,
+    ) -> PromptSet:
+        """Prompts of `to_json`, with the learned names by their words."""
+        spelt = learned or {}
+        return cls(
+            labels,
+            tuple(
+                Prompt(**{**row, "learned": spelt[row["learned"]]} if "learned" in row else row)
+                for row in rows
+            ),
+        )

@@ -55,9 +55,12 @@ def prompts_from_templates(
 
 def fill_template(template: str, name: str, *, articles: bool = True) -> str:
     """One template with one class name in it."""
-    if articles:
-        template = _ARTICLE.sub(lambda found: _with_article(found, name), template)
-    return template.replace("{}", name)
+    return (with_article(template, name) if articles else template).replace("{}", name)
+
+
+def with_article(template: str, name: str) -> str:
+    """The template with "a" or "an" before `{}`, as `name` needs it."""
+    return _ARTICLE.sub(lambda found: _right_article(found, name), template)
 
 
 def load_templates(templates: str | Path | Sequence[str]) -> list[str]:
@@ -108,6 +111,6 @@ def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:
     ]
 
 
-def _with_article(found: re.Match[str], name: str) -> str:
+def _right_article(found: re.Match[str], name: str) -> str:
     right = article(name)
     return (right.capitalize() if found[1] == "A" else right) + found[2] + "{}"

@@ -1,0 +1,88 @@
+"""Embeddings of prompts, whether their class names are spelt in letters or in learned vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vlcls.embeddings import embed_texts
+from vlcls.encoders.base import TOKENS_PER_BATCH, Encoder
+from vlcls.errors import EncoderMismatchError
+from vlcls.prompts import LearnedName, Prompt
+from vlcls.slots import Slot, encode_slotted, slotted_texts
+
+if TYPE_CHECKING:
+    from vlcls.store import EmbeddingStore
+
+
+def embed_prompts(
+    prompts: Sequence[Prompt],
+    encoder: Encoder,
+    *,
+    store: EmbeddingStore | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """One embedding a prompt: Tensor[M, D] float32 on the encoder's device, unit rows.
+
+    Args:
+        prompts: M prompts.
+        encoder: Any encoder.
+        store: For texts without learned names: where embeddings are looked up and kept.
+        progress: Called with the number of texts just embedded.
+
+    Raises:
+        EncoderMismatchError: A name was learned with another encoder.
+    """
+    plain = [row for row, prompt in enumerate(prompts) if prompt.learned is None]
+    spelt = [row for row, prompt in enumerate(prompts) if prompt.learned is not None]
+    if not spelt:
+        return embed_texts([prompt.text for prompt in prompts], encoder, store=store, progress=progress)
+    result = torch.zeros(len(prompts), encoder.embedding_dim, device=encoder.device)
+    if plain:
+        texts = [prompts[row].text for row in plain]
+        result[plain] = embed_texts(texts, encoder, store=store, progress=progress)
+    result[spelt] = _embed_learned([prompts[row] for row in spelt], encoder, progress)
+    return result
+
+
+def _embed_learned(
+    prompts: Sequence[Prompt], encoder: Encoder, progress: Callable[[int], None] | None
+) -> Tensor:
+    names = list(dict.fromkeys(prompt.learned for prompt in prompts if prompt.learned is not None))
+    _check_encoder(names, encoder)
+    first: dict[LearnedName | None, int] = {}
+    total = 0
+    for name in names:
+        first[name] = total
+        total += len(name.vectors)
+    slots = [_slot(prompt) for prompt in prompts]
+    counts = [len(prompt.learned.vectors) for prompt in prompts if prompt.learned is not None]
+    texts = slotted_texts(encoder, slots, counts, [first[prompt.learned] for prompt in prompts])
+    vectors = torch.cat([name.vectors for name in names]).to(encoder.device)
+    result = torch.zeros(len(prompts), encoder.embedding_dim, device=encoder.device)
+    for rows, part in texts.batches(TOKENS_PER_BATCH):
+        with torch.inference_mode():
+            embedded = encode_slotted(encoder, part, vectors)
+        result[rows.to(encoder.device)] = embedded
+        if progress is not None:
+            progress(len(rows))
+    return result
+
+
+def _slot(prompt: Prompt) -> Slot:
+    assert prompt.learned is not None
+    before, after = prompt.text.split(prompt.learned.word)
+    return Slot(before, after, prompt.learned.name)
+
+
+def _check_encoder(names: Sequence[LearnedName], encoder: Encoder) -> None:
+    for name in names:
+        if name.fingerprint != encoder.fingerprint:
+            raise EncoderMismatchError(
+                f"the name of {name.name!r} was learned with an encoder of fingerprint "
+                f"{name.fingerprint[:12]}, but {encoder.spec} has fingerprint {encoder.fingerprint[:12]}: "
+                "vectors of one text tower mean nothing to another"
+            )

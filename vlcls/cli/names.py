@@ -1,0 +1,289 @@
+"""`vlcls names`: read what was learned, add classes, evaluate base to novel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlcls.cli.learning import (
+    Dataset,
+    Epochs,
+    ImageColumn,
+    LabelColumn,
+    LearningRate,
+    Patience,
+    Penalty,
+    Seed,
+    SplitName,
+    Validation,
+    Vectors,
+    VectorsChoice,
+    embedded_images,
+    epochs_bar,
+    found_images,
+    known_labels,
+    starting_point,
+    typed_encoder,
+)
+from vlcls.cli.options import (
+    OUTPUT,
+    Articles,
+    Cache,
+    CleanNames,
+    Device,
+    EncoderSpec,
+    LabelsFile,
+    LabelsText,
+    PrecisionOption,
+    Templates,
+    found_labels,
+    saved,
+)
+from vlcls.cli.output import Format, opened
+from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.errors import VlclsError
+
+if TYPE_CHECKING:
+    from vlcls.explain import Doubt, NameReading, Suggestion
+    from vlcls.labelled import LabelledEmbeddings
+
+app = typer.Typer(no_args_is_help=True, help="Read learned names, add classes, test them.")
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of `vlcls learn-names`.")]
+
+
+@app.command()
+def inspect(
+    context: typer.Context,
+    folder: Folder,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", show_default="the images it was learned from",
+            help="Labelled images whose labels to check: FOLDER/CLASS/.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Names to suggest from, one a line; or `wordnet`: its 21,844 nouns."
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", min=1, help="Words and suggestions a name.", rich_help_panel=OUTPUT)
+    ] = 5,
+    doubts: Annotated[
+        int, typer.Option(min=0, help="Doubted labels to list and draw.", rich_help_panel=OUTPUT)
+    ] = 20,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw the images with doubted labels: .png or .pdf.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    format: Annotated[
+        Format,
+        typer.Option(
+            "--format", "-f", help="table, or jsonl: one object a name and a label.", rich_help_panel=OUTPUT
+        ),
+    ] = Format.table,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    encoder: EncoderSpec = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    cache: Cache = True,
+) -> None:  # fmt: skip
+    """Say what the learned names have become, and which labels they doubt.
+
+    For each name: the nearest whole words of the text tower's vocabulary to each of its vectors, how far each
+    has moved, and the rank that its original word has now. Names that are nearer to another class's name. The
+    images that the learned names disagree with the label of: likely label errors.
+
+    [bold]Examples[/]
+
+      vlcls names inspect names/
+      vlcls names inspect names/ --sheet doubts.png --candidates wordnet
+      vlcls names inspect names/ --images more-photos/ -f jsonl -o names.jsonl
+    """
+    if format is Format.csv:
+        raise typer.BadParameter("names and labels do not fit into one table: take jsonl")
+    ready = saved(folder, typed_encoder(context, encoder), device, precision)
+    with status("reading names"):
+        from vlcls.explain import doubted_labels, read_names, save_sheet, suggest_names
+
+        readings = read_names(ready, words=top)
+    embedded = _learned_from(folder, images, ready, cache)
+    doubted = () if embedded is None else doubted_labels(ready, embedded)
+    suggested: dict[int, tuple[Suggestion, ...]] = {}
+    if candidates is not None:
+        names = _candidates(candidates)
+        with bar("embedding candidates", len(names)) as progress:
+            suggested = suggest_names(ready, names, count=top, cache=cache, progress=progress)
+    if not is_main_process():
+        return
+    count = None if embedded is None else len(embedded)
+    with opened(output) as stream:
+        if format is Format.jsonl:
+            _write_jsonl(readings, suggested, doubted, stream)
+        else:
+            from vlcls.cli.names_table import write_table
+
+            write_table(readings, suggested, doubted, count, doubts, stream)
+    if sheet is not None:
+        shown = doubted[:doubts]
+        save_sheet(shown, [each.image for each in shown], sheet)
+        typer.echo(str(sheet), err=True)
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    labels: LabelsText = None,
+    labels_file: LabelsFile = None,
+    articles: Articles = True,
+    clean_names: CleanNames = True,
+    encoder: EncoderSpec = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    cache: Cache = True,
+) -> None:
+    """Add classes by plain name to a classifier; the learned names stay as they are, to the last bit.
+
+    [bold]Example[/]
+
+      vlcls names add names/ --labels "okapi,zebra" -o more/
+    """
+    new = found_labels(labels, labels_file, clean_names)
+    ready = saved(folder, typed_encoder(context, encoder), device, precision)
+    from vlcls.prompts import with_new_classes
+
+    with status("embedding texts"):
+        more = ready.with_prompts(with_new_classes(ready.prompts, new, articles=articles), cache=cache)
+    if is_main_process():
+        more.save_pretrained(output)
+        typer.echo(f"{output}: {len(more.labels)} classes, {len(new)} of them new", err=True)
+
+
+@app.command("base-to-novel")
+def base_to_novel(
+    dataset: Dataset,
+    labels: LabelsText = None,
+    labels_file: LabelsFile = None,
+    templates: Templates = None,
+    articles: Articles = True,
+    clean_names: CleanNames = True,
+    split: SplitName = "train",
+    image_column: ImageColumn = "image",
+    label_column: LabelColumn = "label",
+    encoder: EncoderSpec = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    shots: Annotated[int, typer.Option(min=1, help="Images a base class to learn from.")] = 4,
+    validation: Validation = None,
+    vectors: Vectors = VectorsChoice.tokens,
+    epochs: Epochs = 50,
+    learning_rate: LearningRate = 0.1,
+    penalty: Penalty = 1.0,
+    patience: Patience = 10,
+    seed: Seed = 0,
+    cache: Cache = True,
+) -> None:  # fmt: skip
+    """Learn half of the names (the seed says which) and test on both halves, beside the plain names.
+
+    [bold]Example[/]
+
+      vlcls names base-to-novel photos/ --encoder conse --shots 8
+    """
+    with status("loading torch"):
+        from vlcls.learning import Training
+        from vlcls.learning.transfer import base_to_novel as evaluate
+
+    images = found_images(
+        dataset, known_labels(None, labels, labels_file, clean_names), split, image_column, label_column
+    )
+    before = starting_point(
+        labels, labels_file, images.labels, templates, None, None, None, None, articles, clean_names,
+        encoder, device, precision, cache,
+    )  # fmt: skip
+    embedded = embedded_images(images, before, cache)
+    settings = Training(
+        vectors.value, epochs, learning_rate=learning_rate, penalty=penalty, patience=patience, seed=seed
+    )
+    with epochs_bar(epochs) as progress:
+        result = evaluate(
+            before, embedded, settings=settings, shots=shots, validation=validation, cache=cache,
+            progress=progress,
+        )  # fmt: skip
+    if is_main_process():
+        from vlcls.cli.names_table import write_transfer
+
+        write_transfer(result)
+
+
+def _candidates(given: str) -> list[str]:
+    from vlcls.explain import wordnet_names
+
+    if given == "wordnet" and not Path(given).exists():
+        return wordnet_names()
+    from vlcls.labels import read_labels
+
+    return list(read_labels(Path(given)).names)
+
+
+def _learned_from(folder: Path, images: Path | None, ready: Any, cache: bool) -> LabelledEmbeddings | None:
+    """The images whose labels are checked: those given, or those in training.json that are still there."""
+    from vlcls.image_sources import as_sources
+    from vlcls.labelled import LabelledImages, class_places, labelled_folder
+    from vlcls.learning import REPORT
+
+    if images is not None:
+        return embedded_images(labelled_folder(images, ready.labels), ready, cache)
+    path = folder / REPORT
+    if not path.is_file():
+        typer.echo(f"no {path}: labels are not checked (--images FOLDER names the images)", err=True)
+        return None
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["images"]
+        found = [(row["image"], row["class"]) for row in rows if row["part"] == "train"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise VlclsError(f"{path} is damaged ({error!r}): learn the names again") from error
+    there = [(image, own) for image, own in found if Path(image).is_file()]
+    if len(there) < len(found):
+        typer.echo(
+            f"{len(found) - len(there)} of the {len(found)} images it was learned from are not found from "
+            "here: their labels are not checked (--images FOLDER names them)",
+            err=True,
+        )
+    if not there:
+        return None
+    places = class_places([own for _, own in there], ready.labels, str(path))
+    indices = tuple(places[own] for _, own in there)
+    sources = as_sources([image for image, _ in there])
+    return embedded_images(LabelledImages(sources, indices, {}, ready.labels), ready, cache)
+
+
+def _write_jsonl(
+    readings: Sequence[NameReading],
+    suggested: dict[int, tuple[Suggestion, ...]],
+    doubted: Sequence[Doubt],
+    stream: Any,
+) -> None:
+    from dataclasses import asdict
+
+    for reading in readings:
+        names = [vars(each) for each in suggested.get(reading.index, ())]
+        row = {"kind": "name", **asdict(reading), "strayed": reading.strayed, "suggestions": names}
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    for doubt in doubted:
+        stream.write(json.dumps({"kind": "label", **vars(doubt)}, ensure_ascii=False) + "\n")

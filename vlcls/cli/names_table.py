@@ -1,0 +1,112 @@
+"""Learned names, doubted labels and base-to-novel figures as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from vlcls.explain import Doubt, NameReading, Suggestion
+    from vlcls.learning.transfer import Accuracies, BaseToNovel
+
+
+def write_table(
+    readings: Sequence[NameReading],
+    suggested: Mapping[int, Sequence[Suggestion]],
+    doubted: Sequence[Doubt],
+    images: int | None,
+    most: int,
+    stream: TextIO,
+) -> None:
+    """Names first, then those that strayed, suggestions, and labels to look at."""
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+    console.print(_names(readings))
+    console.print(
+        "moved: distance from the original, in its lengths. rank: of the original among the words nearest to "
+        "it now.\nown name: cosine of the learned name's text embedding with the plain name's.",
+        style="dim",
+    )
+    strayed = [reading for reading in readings if reading.strayed]
+    console.print()
+    if strayed:
+        console.print("nearer to another class's name than to their own:", style="bold")
+        for each in strayed:
+            said = f"  {each.label}: {each.nearest_label} {each.nearest_cosine:.3f}, own {each.own:.3f}"
+            console.print(said, markup=False)
+    else:
+        console.print("every learned name is nearer to its own class's name than to any other's")
+    if suggested:
+        console.print("\nreal names nearest to what was learned:", style="bold")
+        for reading in readings:
+            names = ", ".join(f"{s.name} {s.cosine:.3f}" for s in suggested.get(reading.index, ()))
+            console.print(f"  {reading.label}: {names}", markup=False, soft_wrap=True)
+    if images is not None:
+        _write_doubts(console, doubted, images, most)
+
+
+def _names(readings: Sequence[NameReading]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("class", "token", "nearest words now"):
+        table.add_column(title, overflow="fold")
+    for title in ("moved", "rank", "own name"):
+        table.add_column(title, justify="right")
+    for reading in readings:
+        for place, vector in enumerate(reading.vectors):
+            words = ", ".join(f"{each.word} {each.cosine:.2f}" for each in vector.nearest)
+            first = place == 0
+            table.add_row(
+                Text(reading.label if first else "", "bold green"),
+                Text(vector.original),
+                Text(words),
+                f"{vector.moved:.2f}",
+                str(vector.rank),
+                f"{reading.own:.3f}" if first else "",
+            )
+    return table
+
+
+def _write_doubts(console: Console, doubted: Sequence[Doubt], images: int, most: int) -> None:
+    console.print()
+    if not doubted:
+        console.print(f"labels: the learned names agree with all {images}")
+        return
+    shown = doubted[:most]
+    console.print(f"labels: the learned names disagree with {len(doubted)} of {images}", style="bold")
+    if not shown:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("image", "labelled", "looks like", "score"):
+        table.add_column(title, justify="right" if title == "score" else "left", overflow="fold")
+    for doubt in shown:
+        table.add_row(Text(doubt.image), Text(doubt.label), Text(doubt.predicted), f"{doubt.score:.2f}")
+    console.print(table)
+    if len(doubted) > len(shown):
+        console.print(f"... and {len(doubted) - len(shown)} more (--doubts, or --format jsonl)")
+    console.print("score: probability of what it looks like less that of its label.", style="dim")
+
+
+def write_transfer(result: BaseToNovel) -> None:
+    """Base, novel and harmonic mean, plain and learned names, among each half and among all classes."""
+    terminal = Console()
+    console = Console(highlight=False, width=None if terminal.is_terminal else 120)
+    labels = result.learning.classifier.labels.reported
+    for title, indices in (("base, learned", result.base), ("novel, plain", result.novel)):
+        said = f"{title}: {', '.join(labels[index] for index in indices)}"
+        console.print(said, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("accuracy")
+    for title in ("base", "novel", "harmonic mean"):
+        table.add_column(title, justify="right")
+    rows: dict[str, Accuracies] = {
+        "plain names, among their half": result.before,
+        "learned names, among their half": result.learned,
+        "plain names, among all classes": result.before_all,
+        "learned names, among all classes": result.learned_all,
+    }
+    for title, each in rows.items():
+        table.add_row(title, *(f"{figure:.1%}" for figure in (each.base, each.novel, each.harmonic)))
+    console.print(table)
