@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from vlcls.cli import app
 from vlcls.descriptors import read_descriptors
+from vlcls.errors import DescriptorError
 
 PLAIN = {"cat": ["whiskers", "pointed ears"], "rocket": ["a pointed nose", "fins"]}
 
@@ -105,7 +106,6 @@ def test_an_edit_elsewhere_leaves_the_file(file: Path, tmp_path: Path):
     ],
 )
 def test_errors_teach_and_leave_the_file(file: Path, arguments: tuple[str, ...], message: str):
-    from vlcls.errors import DescriptorError
 
     before = file.read_text()
     with pytest.raises(DescriptorError, match=message):
@@ -140,3 +140,10 @@ def test_an_edit_shows_its_effect(file: Path, photos: Path, tmp_path: Path):
     ]
     unsorted = run("add", file, "cat", "fur", "--images", photos / "cat", "-e", "conse")
     assert "accuracy" not in unsorted and "flipped: 0 of 1 images" in unsorted
+
+
+def test_an_edit_that_cannot_be_measured_writes_nothing(file: Path, tmp_path: Path):
+    before = file.read_text()
+    with pytest.raises(DescriptorError, match="same classes"):
+        run("remove", file, "cat", "--images", tmp_path)
+    assert file.read_text() == before

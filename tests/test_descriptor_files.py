@@ -83,8 +83,10 @@ def test_a_name_that_is_there_twice_loses_no_class():
     assert json.loads(to_plain(found)) == {"sunglasses": ["dark lenses"], "sunglasses#2": ["tinted lenses"]}
 
 
-WORDS = st.text().filter(lambda text: clean_name(text).strip() and "\ud800" not in text)
-TEXTS = st.lists(st.text(), max_size=4)
+#: All but control characters and halves of characters, which are refused.
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\n\t"))
+WORDS = TEXT.filter(lambda text: bool(clean_name(text)))
+TEXTS = st.lists(TEXT, max_size=4)
 
 
 @given(st.dictionaries(WORDS, TEXTS, min_size=1, max_size=4))
@@ -101,9 +103,7 @@ def test_plain_files_come_back_unchanged(content: dict[str, list[str]]):
         assert list(plain.values()) == list(content.values())
 
 
-DESCRIPTORS = st.builds(
-    Descriptor, st.text(), st.sampled_from(["hand", "gpt"]), st.floats(0, 1e9), st.booleans()
-)
+DESCRIPTORS = st.builds(Descriptor, TEXT, st.sampled_from(["hand", "gpt"]), st.floats(0, 1e9), st.booleans())
 
 
 @given(st.data())
@@ -244,3 +244,32 @@ def test_a_file_beside_wins_over_a_built_in_set(tmp_path: Path, monkeypatch: pyt
         monkeypatch.chdir(other)
         Path("pacs").write_text('{"mine": ["x"]}')
         assert read_descriptors("pacs").labels.names == ("mine",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"cat": ["fur",\n"a\\u001b[31mb"]}', r"line 2: class 'cat': a descriptor holds '\x1b'"),
+        ('{"cat": ["a \\ud800 b"]}', r"line 1: class 'cat': a descriptor holds '\ud800'"),
+        ('{"cat": ["fur"],\n"d\\u0000g": ["fur"]}', r"line 2: class 'd\x00g': the name or id holds '\x00'"),
+        ('{"cat": {"fur": ["x"]}}', "a list of descriptors is expected, not an object"),
+        ('{"cat": {}}', "a list of descriptors is expected, not an object"),
+    ],
+)
+def test_what_a_terminal_or_a_list_cannot_hold_is_refused(text: str, message: str):
+    with pytest.raises(DescriptorError) as caught:
+        parsed(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_weight_of_many_digits(digits: int):
+    text = OWN.replace('"weight": 2', f'"weight": {"9" * digits}')
+    with pytest.raises(DescriptorError, match="line 14: class 'tiger': weight inf is not 0 or more"):
+        parsed(text)
+
+
+def test_an_endless_file_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vlcls.descriptors.files.MAX_BYTES", 1000)
+    with pytest.raises(DescriptorError, match="more than 1,000 bytes"):
+        read_descriptors("/dev/zero")

@@ -170,3 +170,14 @@ def test_folders_that_are_no_class_stop_an_audit(run, folder, tmp_path):
     shutil.copy(folder / "descriptors.json", tmp_path)
     code, out, err = audit(run, tmp_path)
     assert (code, out) == (1, "") and "'lynx'" in err
+
+
+def test_an_unknown_kind_of_picture_is_refused_before_a_model_is_loaded(tmp_path: Path):
+    from typer.testing import CliRunner
+
+    from vlcls.cli import app
+    from vlcls.errors import VlclsError
+
+    arguments = ["explain", str(demo_photos()[0].data), "-d", "pacs", "-e", "no such encoder"]
+    with pytest.raises(VlclsError, match=r"pictures are written as \.png"):
+        CliRunner().invoke(app, [*arguments, "--save", str(tmp_path / "a.gif")], catch_exceptions=False)

@@ -122,6 +122,8 @@ def test_templates_times_descriptors():
         "a void in a video game",
     ]
     assert [prompt.template for prompt in prompts] == [0, 1, 0, 1, 0, 1]
+    # The template, not who wrote the descriptor: explanations name templates by it.
+    assert [prompt.source for prompt in prompts] == ["a photo of a {}.", "a {} in a video game"] * 3
     assert [prompt.descriptor for prompt in prompts] == ["a trunk", "a trunk", "tusks", "tusks", "", ""]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vlcls.classifiers.weighting import shared_templates
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import TemplateError
-from vlcls.labels import as_labels
+from vlcls.labels import Labels, as_labels
 from vlcls.prompts import join_prompts, prompts_from_random, prompts_from_templates, waffle_and_descriptors
 from vlcls.prompts.waffle import (
     WaffleSizes,
@@ -87,6 +87,13 @@ def test_all_classes_share_them():
             "A photo of a crow",
         ]
     assert all(prompt.text.endswith(".") and prompt.kind == "random" for prompt in prompts)
+
+
+def test_raw_names_give_the_published_sizes_and_clean_prompts():
+    raw = Labels(("corn_field", "bus_interior"), ("corn_field", "bus_interior"))
+    text = prompts_from_random(raw, count=1).prompts[1].text
+    assert waffle_sizes(raw.names).groups == 1 and waffle_sizes(["corn field", "bus interior"]).groups == 2
+    assert text.startswith("A photo of a corn field, which ") and text.count(",") == 1
 
 
 def test_a_random_string_that_holds_a_name_stays_what_it_is():

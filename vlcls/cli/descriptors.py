@@ -92,9 +92,8 @@ def validate(
         for problem in problems:
             where = file if problem.line is None else f"{file}:{problem.line}"
             words = f"{problem.descriptor!r} " if problem.descriptor else ""
-            typer.secho(f"{where}: ", nl=False)
-            typer.secho(problem.severity, fg="red" if problem.severity == "error" else "yellow", nl=False)
-            typer.echo(f": {problem.class_name}: {words}{problem.message}")
+            severity = typer.style(problem.severity, fg="red" if problem.severity == "error" else "yellow")
+            typer.echo(f"{where}: {severity}: {problem.class_name}: {words}{problem.message}")
         errors = sum(problem.severity == "error" for problem in problems)
         typer.echo(f"{errors} errors, {len(problems) - errors} warnings", err=True)
     if any(problem.severity == "error" for problem in problems):
@@ -112,14 +111,14 @@ def show(
     found = read_descriptors(file)
     places = [found.find(name) for name in classes] if classes else range(len(found.labels))
     for index in places:
-        typer.secho(found.labels.reported[index], bold=True)
+        lines = [typer.style(found.labels.reported[index], bold=True)]
         for each in found.descriptors[index]:
             notes = [each.source, *(["edited"] if each.edited else [])]
             notes += [f"weight {each.weight:g}"] if each.weight != 1 else []
-            typer.echo(f"  {each.text}", nl=False)
-            typer.secho(f"  ({', '.join(notes)})", dim=True)
+            lines.append(f"  {each.text}" + typer.style(f"  ({', '.join(notes)})", dim=True))
         if not found.descriptors[index]:
-            typer.secho("  (none)", dim=True)
+            lines.append(typer.style("  (none)", dim=True))
+        typer.echo("\n".join(lines))
     if not classes:
         for name, about in found.sources.items():
             typer.secho(f"{name}: {', '.join(f'{key} {value}' for key, value in about.items())}", dim=True)
@@ -302,13 +301,17 @@ def _finish(
     encoder: str | None, templates: str | None, phrasing: str | None, aggregate: str | None,
     flips: Path | None, cache: bool,
 ) -> None:  # fmt: skip
-    """Write the edited set, then show what that did."""
-    _save(after, file, output)
+    """Show what the edit does, then write the edited set: what cannot be measured changes no file."""
     if images is not None:
+        if before.labels != after.labels:
+            raise DescriptorError(
+                "--images compares predictions among the same classes: leave it out to add or remove one"
+            )
         show_effect(
             before, after, images, encoder=encoder, templates=templates, phrasing=phrasing,
             aggregate=aggregate, flips=flips, cache=cache,
         )  # fmt: skip
+    _save(after, file, output)
 
 
 def _save(descriptors: DescriptorSet, file: str, output: Path | None) -> None:

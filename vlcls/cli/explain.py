@@ -108,12 +108,15 @@ def explain(
       vlcls explain photos/ --classifier saved/ --format jsonl | jq .rationale
     """
     from vlcls.explain import explain_images
+    from vlcls.explain.picture import check_picture_path
 
     sources = found_sources(images)
     if save is not None and save.suffix and len(sources) > 1:
         raise typer.BadParameter(
             f"--save {save} is one picture, and there are {len(sources)} images: give a folder"
         )
+    if save is not None and save.suffix:
+        check_picture_path(save)
     if classifier is not None:
         if (
             labels

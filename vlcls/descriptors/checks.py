@@ -84,7 +84,7 @@ def check_descriptors(
         found += _cut_problems(descriptors, encoder)
     found.sort(key=lambda each: (each.place is None, each.place or (0, 0)))
     lines: list[int | None] = [None] * len(found)
-    if file is not None:
+    if file is not None and found:
         placed = [row for row, each in enumerate(found) if each.place is not None]
         strings = [_string_of(file, found[row].place) for row in placed]
         for row, line in zip(placed, string_lines(file.text, strings), strict=True):
@@ -123,8 +123,13 @@ def _class_problems(known: DescriptorSet, labels: Labels | None, file: ReadFile 
     for index, own in enumerate(known.descriptors):
         if not own:
             yield _Found("no descriptors", names[index], "has no descriptors", place=(index, -1))
-    for name in file.repeated if file else ():
-        places = [i for i, raw in enumerate(known.labels.names) if raw == clean_name(name)]
+    repeated = {clean_name(name): name for name in (file.repeated if file else ())}
+    of_name: dict[str, list[int]] = {raw: [] for raw in repeated}
+    for index, raw in enumerate(known.labels.names):
+        if raw in of_name:
+            of_name[raw].append(index)
+    for raw, name in repeated.items():
+        places = of_name[raw]
         yield _Found(
             "repeated class", name, f"is there {len(places)} times: give ids to tell them apart",
             place=(places[-1], -1),
@@ -157,7 +162,7 @@ def _text_problems(known: DescriptorSet) -> Iterator[_Found]:
     for index, own in enumerate(known.descriptors):
         seen: set[str] = set()
         # A sentence has to name its class; a descriptor that does says nothing.
-        own_name = _own_name(known.labels.names[index]) if known.style == "descriptors" else None
+        name = known.labels.names[index].casefold() if known.style == "descriptors" else ""
         for row, each in enumerate(own):
             place, plain = (index, row), _plain(each.text)
             if not plain:
@@ -165,7 +170,7 @@ def _text_problems(known: DescriptorSet) -> Iterator[_Found]:
             elif plain in seen:
                 yield _Found("duplicate", names[index], "is there twice", each.text, place)
             seen.add(plain)
-            if own_name and own_name.search(each.text):
+            if name and name in each.text.casefold() and _own_name(name).search(each.text):
                 yield _Found("own name", names[index], "repeats the class's name", each.text, place)
             if word := not_visual().search(each.text):
                 yield _Found(

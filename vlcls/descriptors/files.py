@@ -142,9 +142,11 @@ def _located(path: str | Path) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        if path.is_file() and path.stat().st_size > MAX_BYTES:
-            raise DescriptorError(f"{path}: {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)  # never all of an endless device
+        if len(content) > MAX_BYTES:
+            raise DescriptorError(f"{path}: more than {MAX_BYTES:,} bytes")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DescriptorError(f"{path}, line {line}: not UTF-8 text") from error

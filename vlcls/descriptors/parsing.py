@@ -22,7 +22,10 @@ FILE = "file"
 
 FileFormat = Literal["vlcls", "plain"]
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Unrolled: an alternative for each character would cost a hundred bytes of memory for each.
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: Controls but for white space, and halves of characters: terminals and files choke on them.
+_UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -73,7 +76,9 @@ class _Reader:
 
     def read(self, style: Style | None) -> ReadFile:
         try:
-            content = json.loads(self.text, object_pairs_hook=_Pairs, parse_constant=self._constant)
+            content = json.loads(
+                self.text, object_pairs_hook=_Pairs, parse_constant=self._constant, parse_int=_integer
+            )
         except json.JSONDecodeError as error:
             self._fail(f"not JSON: {error.msg}", error.lineno)
         except RecursionError:
@@ -114,7 +119,7 @@ class _Reader:
         )
 
     def _classes(self, value: Any) -> tuple[list[Any], ...]:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or isinstance(value, _Pairs):
             self._fail('"classes" must be a list')
         columns: tuple[list[Any], ...] = ([], [], [], [], [])
         for number, item in enumerate(value, start=1):
@@ -146,7 +151,7 @@ class _Reader:
         return columns
 
     def _descriptors(self, value: Any) -> tuple[tuple[Descriptor, ...], tuple[int, ...]]:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or isinstance(value, _Pairs):
             self._fail(
                 f"{self._class}: a list of descriptors is expected, not {_short(value)}",
                 self._line(self._met - 1),
@@ -162,6 +167,8 @@ class _Reader:
                 self._fail(
                     f"{self._class}: a descriptor must be text, not {_short(item)}", self._line(self._met)
                 )
+            if found := _UNREADABLE.search(made[-1].text):
+                self._fail(f"{self._class}: a descriptor holds {found[0]!r}", self._line(self._met))
             self._skip(item)
         return tuple(made), tuple(places)
 
@@ -226,6 +233,9 @@ class _Reader:
                     self._fail(
                         f'{self._class}: source {each.source!r} is not in "sources"', self._line(place)
                     )
+        for name, identifier, place in zip(names, ids, class_places, strict=True):
+            if found := _UNREADABLE.search(name + identifier):
+                self._fail(f"class {name!r}: the name or id holds {found[0]!r}", self._line(place))
         try:
             cleaned = tuple(clean_name(name) for name in names)
             ids = [
@@ -258,6 +268,11 @@ class _Reader:
 
     def _fail(self, message: str, line: int | None = None) -> NoReturn:
         raise DescriptorError(f"{self.path}{'' if line is None else f', line {line}'}: {message}")
+
+
+def _integer(digits: str) -> int | float:
+    """Numbers too long to be any weight become infinite, which is refused with class and line."""
+    return int(digits) if len(digits) < 300 else float(digits)
 
 
 def string_lines(text: str, places: Sequence[int]) -> list[int]:

@@ -96,9 +96,7 @@ def _likeliest(name: str) -> str:
     if not found:
         near = nearest(clean_name(name).casefold(), list(_senses()))
         raise DescriptorError(
-            f"class {name!r} is not among WordNet's nouns{near} Or give its synset with `senses`"
-            if near
-            else f"class {name!r} is not among WordNet's nouns: use a name that is, or give its synset"
+            f"class {name!r} is not among WordNet's nouns: use a name that is, or say which synset{near}"
         )
     first, *others = found
     if others:

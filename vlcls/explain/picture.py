@@ -27,6 +27,16 @@ _WIDTH, _LINE, _CHARACTERS = 9.0, 0.19, 34
 _MOST_PIXELS = 900
 
 
+def check_picture_path(path: Path) -> None:
+    """Before any work is done for a picture.
+
+    Raises:
+        VlclsError: Another kind of file than can be drawn.
+    """
+    if path.suffix.lower() not in _DATELESS:
+        raise VlclsError(f"{path}: pictures are written as {', '.join(_DATELESS)}")
+
+
 def save_picture(
     explanation: Explanation,
     image: Any,
@@ -53,8 +63,7 @@ def save_picture(
         VlclsError: Another kind of file, or it cannot be written.
     """
     path = Path(path).expanduser()
-    if path.suffix.lower() not in _DATELESS:
-        raise VlclsError(f"{path}: pictures are written as {', '.join(_DATELESS)}")
+    check_picture_path(path)
     try:
         from matplotlib import rc_context
     except ImportError as error:

@@ -56,7 +56,8 @@ class Prompt:
         text: What the text tower reads; empty for embeddings that a user brought without texts.
         class_index: Which class. Never a name: names repeat.
         kind: What the text is.
-        source: Where it came from: the template as written, a file, a model, "hand".
+        source: Where it came from: the template as written, also of a descriptor inside one; a file, a model,
+            "hand".
         template: Index of the template in its set. Prompts of different classes with the same index belong
             together (AutoCLIP weights them as one).
         weight: Factor of its share in the class; 0 leaves it out.

@@ -74,7 +74,8 @@ def _prompt(text: str, index: int, descriptor: Descriptor | None, slot: tuple[in
     if descriptor is None:
         kind, source = ("name", "") if slot is None else ("template", slot[1])
         return Prompt(text, index, kind, source, number)  # type: ignore[arg-type]  # one of the two above
-    return Prompt(text, index, "descriptor", descriptor.source, number, descriptor.weight, descriptor.text)
+    source = descriptor.source if slot is None else slot[1]
+    return Prompt(text, index, "descriptor", source, number, descriptor.weight, descriptor.text)
 
 
 def _joined(name: str, said: str, between: str, phrasing: Phrasing) -> str:

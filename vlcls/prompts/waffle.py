@@ -18,7 +18,7 @@ import numpy as np
 from vlcls import wordnet
 from vlcls.descriptors.base import Descriptor, DescriptorSet
 from vlcls.errors import TemplateError
-from vlcls.labels import Labels
+from vlcls.labels import Labels, clean_name
 from vlcls.prompts.base import Prompt, PromptSet
 from vlcls.prompts.phrasing import clause
 
@@ -96,7 +96,8 @@ def prompts_from_random(
     """WaffleCLIP's prompts: "A photo of a tiger, which has jmhjq." All classes share the random descriptors.
 
     Args:
-        labels: C classes.
+        labels: C classes. The published sizes count the spaces of raw names: keep underscores (clean=False)
+            to repeat them; prompts have spaces all the same.
         count: Pairs of random descriptors (section 4.1 of the paper's code: 15, so 30 prompts a class).
         seed: Another one gives other descriptors; the paper reports the mean over 0 to 6.
         concept: What all classes are ("bird"): "A photo of a bird: a tiger, ...".
@@ -205,7 +206,7 @@ def random_descriptions(
 
 def _text(name: str, descriptor: str, concept: str) -> str:
     before = f"A photo of a {concept}: a " if concept else "A photo of a "
-    return f"{before}{name}, {clause(descriptor, 'dclip')}."
+    return f"{before}{clean_name(name)}, {clause(descriptor, 'dclip')}."
 
 
 @lru_cache(maxsize=1)
