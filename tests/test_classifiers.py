@@ -291,10 +291,7 @@ def test_round_trip_of_brought_embeddings(tmp_path: Path):
 def test_the_encoder_comes_by_itself(tmp_path: Path, classifier, clip: Encoder, photos: list[Path]):
     again = vlcls.load(classifier.save_pretrained(tmp_path))
     assert again._encoder is None  # not before an image comes
-    found, wanted = again.predict(photos[:1], cache=False), classifier.predict(photos[:1], cache=False)
-    assert [p.label for p in found[0].top_k] == [p.label for p in wanted[0].top_k]
-    # On its own it loads in the precision that is fastest here, which a busy machine finds to be another.
-    assert found[0].score == pytest.approx(wanted[0].score, abs=0.01)
+    assert again.predict(photos[:1], cache=False) == classifier.predict(photos[:1], cache=False)
     assert again.encoder.fingerprint == clip.fingerprint
 
 

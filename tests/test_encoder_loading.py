@@ -170,16 +170,13 @@ def test_precision_is_what_accelerate_was_launched_with(asked: str, monkeypatch:
     assert placement.choose_precision("fp32", torch.device("cpu")) == "fp32"
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(0.1, "fp32"), (1.4, "fp32"), (1.6, "bf16")])
-def test_precision_on_a_cpu_is_chosen_by_a_probe(gain: float, expected: str, monkeypatch: pytest.MonkeyPatch):
-    seconds = {torch.float32: gain, torch.bfloat16: 1.0}
-    monkeypatch.setattr(placement, "_product_seconds", seconds.__getitem__)
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    placement._fastest.cache_clear()
-    try:
-        assert placement.choose_precision(None, torch.device("cpu")) == expected
-    finally:
-        placement._fastest.cache_clear()
+@pytest.mark.parametrize(("device", "bf16", "expected"), [("cpu", True, "fp32"), ("mps", True, "fp32"),
+                                                          ("cuda", True, "bf16"), ("cuda", False, "fp16")])  # fmt: skip
+def test_precision_is_what_suits_the_device(
+    device: str, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    assert placement.choose_precision(None, torch.device(device)) == expected
 
 
 def test_device_is_what_accelerate_says():

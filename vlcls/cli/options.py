@@ -108,7 +108,7 @@ PrecisionOption = Annotated[
     Precision | None,
     typer.Option(
         "--precision",
-        show_default="fastest found by a probe",
+        show_default="fp32 on a CPU, bf16 or fp16 on a GPU",
         rich_help_panel=MODEL,
         help="Autocast type of the encoder.",
     ),

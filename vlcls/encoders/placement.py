@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import lru_cache
-from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,44 +57,20 @@ def choose_device(device: str | None) -> torch.device:
 
 
 def choose_precision(precision: Precision | None, device: torch.device) -> Precision:
-    """The precision asked for; or what `accelerate launch` asks for; or what a probe finds fastest.
+    """The precision asked for, or what `accelerate launch` asks for, or what suits the device.
 
-    On CUDA: bf16 where the hardware has it, else fp16. On a CPU bf16 only if a matrix product
-    of the size CLIP has is at least 1.5 times as fast in it: without the instructions it is ten times
-    slower.
+    On CUDA: bf16 where the hardware has it, else fp16. On a CPU fp32: bf16 is faster where there are
+    instructions for it, and ten times slower where there are none, and scores should not depend on that.
     """
     if precision is None:
         launched = {"bf16": "bf16", "fp16": "fp16"}.get(os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
-        return launched or _agreed(_fastest(device.type))  # type: ignore[return-value]
+        return launched or _usual(device.type)  # type: ignore[return-value]
     if precision not in ("fp32", "bf16", "fp16"):
         raise EncoderError(f"unknown precision {precision!r}: choose fp32, bf16 or fp16")
     return precision
 
 
-def _agreed(found: Precision) -> Precision:
-    """The main process's finding, for all processes of a launch."""
-    from accelerate.utils import broadcast_object_list
-
-    if process_state().num_processes == 1:
-        return found
-    agreed: Precision = broadcast_object_list([found])[0]
-    return agreed
-
-
-@lru_cache
-def _fastest(device_type: str) -> Precision:
+def _usual(device_type: str) -> Precision:
     if device_type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device_type != "cpu":
-        return "fp32"
-    return "bf16" if _product_seconds(torch.float32) > 1.5 * _product_seconds(torch.bfloat16) else "fp32"
-
-
-def _product_seconds(dtype: torch.dtype) -> float:
-    x, w = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        x @ w
-        times.append(time.perf_counter() - start)
-    return median(times)
+    return "fp32"

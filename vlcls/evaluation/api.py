@@ -95,7 +95,7 @@ def plan_of(
         fit: CSV file of a fit set for effective robustness, with one column a set; see `read_fit`.
         limit: Images of each set.
         alpha: Chance of any false positive in a table of gains.
-        device, precision: For encoders given as specs. On a CPU float32, so that a run goes on as it began.
+        device, precision: For encoders given as specs.
         cache: Keep embeddings on disk: True, False, or a folder.
         batch_size, workers: See `vlcls.embeddings.embed_images`.
         opening: Arguments of `open_set`: split, label_column, group_columns, labels, streaming, ...
@@ -224,11 +224,8 @@ def _encoders(
 ) -> tuple[Encoder, ...]:
     from vlcls.classifiers.prompt import DEFAULT_ENCODER
     from vlcls.encoders import Encoder, load_encoder
-    from vlcls.encoders.placement import choose_device
 
     listed = [given] if given is None or isinstance(given, (str, Encoder)) else list(given)
-    if precision is None and choose_device(device).type == "cpu":
-        precision = "fp32"
     return tuple(
         each if isinstance(each, Encoder) else load_encoder(each or DEFAULT_ENCODER, device, precision)  # type: ignore[arg-type]
         for each in listed
