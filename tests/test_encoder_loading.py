@@ -170,8 +170,10 @@ def test_precision_is_what_accelerate_was_launched_with(asked: str, monkeypatch:
     assert placement.choose_precision("fp32", torch.device("cpu")) == "fp32"
 
 
-@pytest.mark.parametrize(("device", "bf16", "expected"), [("cpu", True, "fp32"), ("mps", True, "fp32"),
-                                                          ("cuda", True, "bf16"), ("cuda", False, "fp16")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("device", "bf16", "expected"),
+    [("cpu", True, "fp32"), ("mps", True, "fp32"), ("cuda", True, "bf16"), ("cuda", False, "fp16")],
+)
 def test_precision_is_what_suits_the_device(
     device: str, bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ):
