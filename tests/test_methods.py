@@ -8,15 +8,8 @@ import torch
 import vlcls
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import DescriptorError, EvaluationError, VlclsError
-from vlcls.evaluation.methods import (
-    KINDS,
-    SEEDS,
-    Context,
-    parse_method,
-    parse_methods,
-    prompts_hash,
-    with_controls,
-)
+from vlcls.evaluation.kinds import KINDS, Context
+from vlcls.evaluation.methods import SEEDS, parse_method, parse_methods, prompts_hash, with_controls
 from vlcls.labels import as_labels
 
 LABELS = as_labels(["hen", "owl", "fox"])
@@ -78,6 +71,10 @@ def test_what_people_mistype(typed: str, message: str):
 def test_every_kind_has_prompts_for_every_class():
     for name, kind in KINDS.items():
         method = parse_method(name)
+        if name == "learned-names":
+            with pytest.raises(EvaluationError, match="from=DIR"):
+                method.prompts(CONTEXT, 0)
+            continue
         if kind.finds_names:
             with pytest.raises(EvaluationError, match="no prompts"):
                 method.prompts(CONTEXT, 0)
@@ -163,3 +160,24 @@ def test_zpe_learns_from_the_images_that_are_judged(clip):
     plain = vlcls.build_classifier(LABELS, clip, "simple", aggregate="mean-similarity")
     expected = vlcls.weigh_templates(plain, images, temperature=5)
     assert torch.allclose(made.scores(images), expected.scores(images), atol=1e-5)
+
+
+def test_learned_names_beside_plain_ones(clip, tmp_path):
+    from vlcls.classifiers.prompt import classifier_from_prompts
+    from vlcls.prompts import prompts_from_templates, with_learned_names
+    from vlcls.prompts.base import LearnedName
+
+    plain = prompts_from_templates(as_labels(["Fox", "hen"]), "simple")
+    name = LearnedName("Fox", clip.embed_tokens(torch.tensor([[400]]))[0] + 0.1, clip.fingerprint)
+    saved = classifier_from_prompts(with_learned_names(plain, {0: name}), clip, cache=False)
+    saved.save_pretrained(tmp_path / "saved")
+    method = parse_method(f"learned-names:from={tmp_path / 'saved'}")
+    prompts = method.prompts(CONTEXT, 0)  # hen, owl, fox: owl is new
+    assert [len(prompts.of_class(index)) for index in range(3)] == [7, 7, 7]
+    assert all(prompt.learned == name for prompt in prompts.of_class(2))
+    assert prompts.of_class(1)[2].text == prompts_from_templates(LABELS, "simple").of_class(1)[2].text
+    made = method.classifier(prompts, clip, torch.zeros(0, clip.embedding_dim), cache=False)
+    assert torch.allclose(made.zero_shot_weights[2], saved.zero_shot_weights[0], atol=1e-6)
+    assert torch.allclose(made.zero_shot_weights[0], saved.zero_shot_weights[1], atol=1e-6)
+    with pytest.raises(EvaluationError, match="none of these classes"):
+        method.prompts(Context(as_labels(["x", "y"])), 0)

@@ -206,7 +206,7 @@ def _list() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from vlcls.evaluation.methods import KINDS
+    from vlcls.evaluation.kinds import KINDS
     from vlcls.evaluation.suites import read_suite, suite_names
 
     console = Console(highlight=False)

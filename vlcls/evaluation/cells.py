@@ -21,7 +21,8 @@ from vlcls import __version__
 from vlcls.errors import MissingExtraError, VlclsError
 from vlcls.evaluation.embedded import EmbeddedSet
 from vlcls.evaluation.intervals import RESAMPLES, Estimate, mean_interval
-from vlcls.evaluation.methods import Context, Method, prompts_hash
+from vlcls.evaluation.kinds import Context
+from vlcls.evaluation.methods import Method, prompts_hash
 from vlcls.evaluation.metrics import Metrics, measure_multi_label, measure_outcomes
 from vlcls.evaluation.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.robustness import over_groups

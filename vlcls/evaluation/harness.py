@@ -21,7 +21,8 @@ from vlcls import __version__
 from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.cells import CELLS, Cell, classifiers, predictions_of, run_cell, stored_cell
 from vlcls.evaluation.embedded import EmbeddedSet, embed_set
-from vlcls.evaluation.methods import Context, Method
+from vlcls.evaluation.kinds import Context
+from vlcls.evaluation.methods import Method
 from vlcls.evaluation.naming import found_names, judged_names, stored_names
 from vlcls.evaluation.plan import Bar, Corruptions, Plan, Shift, no_bar
 from vlcls.evaluation.right_reasons import judge_reasons

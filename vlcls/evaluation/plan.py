@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.corruptions import ALEXNET
 from vlcls.evaluation.embedded import embed_set
-from vlcls.evaluation.methods import Context, Method
+from vlcls.evaluation.kinds import Context
+from vlcls.evaluation.methods import Method
 
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
