@@ -31,7 +31,7 @@ lint: $(VENV)/.with-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.with-test
-	for script in images text store memory aggregates rescore weighting; do \
+	for script in images text store memory aggregates rescore weighting evaluate index discover learned_names; do \
 		HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/speed/$$script.py || exit 1; done
 
 clean:
