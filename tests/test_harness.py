@@ -269,6 +269,29 @@ def test_methods_that_find_names(data: Path, clip: Encoder, tmp_path: Path):
 # ---- hard data -----------------------------------------------------------------------------------------
 
 
+def test_images_with_several_classes_and_with_none(data: Path, clip: Encoder, tmp_path: Path):
+    from sklearn.metrics import average_precision_score
+
+    paths = sorted((data / "photo").rglob("*.png"))
+    truth = [[CLASSES.index(path.parent.name), 2][: 1 + number % 2] for number, path in enumerate(paths)]
+    truth[3] = []
+    rows = [{"image": str(path), "label": own} for path, own in zip(paths, truth, strict=True)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = open_set(tmp_path / "set.jsonl", labels=list(CLASSES))
+    assert given.multi_label
+    results = vlcls.evaluate(given, "photo,ensemble:templates=simple", clip, tmp_path / "run", cache=False)
+    classifier = vlcls.build_classifier(list(CLASSES), clip)
+    images = torch.cat([rows for _, rows, _ in classifier.embedded(paths, cache=False)])
+    member = np.zeros((len(paths), 3))
+    for row, own in enumerate(truth):
+        member[row, own] = 1
+    found = results["cells"][0]["metrics"]["mean_average_precision"]["value"]
+    assert found == pytest.approx(
+        average_precision_score(member, classifier.scores(images).numpy()), abs=1e-4
+    )
+    assert results["gains"] == [] and "verage precision" in (tmp_path / "run/report.html").read_text()
+
+
 def test_one_class_only(data: Path, clip: Encoder, tmp_path: Path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set/cat").symlink_to(data / "photo/cat")

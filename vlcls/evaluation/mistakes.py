@@ -34,7 +34,7 @@ def calibration(results: Mapping[str, Any], folder: Path) -> Section | None:
     for number, ((name, encoder), cells) in enumerate(by(results["cells"], "set", "encoder")):
         figures = []
         for place, cell in enumerate(cells):
-            count += bool(cell["predictions"])
+            count += bool(cell.get("predictions"))
             found = read_predictions(folder, cell) if drawn < MOST_FIGURES else None
             if found is not None:
                 figures.append(_diagram(results, cell, found, f"reliability-{number}-{place}"))
@@ -69,7 +69,7 @@ def mistakes(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None 
     blocks, budget = [], _MOST_PICTURES
     for (name, encoder), cells in by(results["cells"], "set", "encoder"):
         own = [cell for cell in cells if not results["methods"].get(cell["method"], {}).get("control")]
-        rated = [cell for cell in own or cells if cell["predictions"]]
+        rated = [cell for cell in own or cells if cell.get("predictions")]
         best = max(rated, key=lambda cell: cell["metrics"]["top1"]["value"], default=None)
         found = read_predictions(folder, best) if best else None
         if best is None or found is None:
