@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -78,6 +79,21 @@ def test_every_image_is_encoded_once_and_never_again(
     for name in ("results.json", "report.html", "report.md", "clip_benchmark.csv", "summary.csv"):
         assert (tmp_path / "run" / name).stat().st_size
     assert json.loads((tmp_path / "run/results.json").read_text()) == first
+    unreadable = json.loads((tmp_path / "run/unreadable.jsonl").read_text())
+    assert unreadable["set"] == "sketch" and unreadable["image"] == "fox/bad.png"
+    # Which classes are taken for which: what `vlcls describe --contrast` asks about.
+    from vlcls.labels import as_labels
+    from vlcls.llm.contrast import read_siblings
+
+    confusions = list(csv.DictReader((tmp_path / "run/confusions.csv").open()))
+    for cell in first["cells"]:
+        if not first["methods"][cell["method"]]["control"]:
+            own = [int(row["count"]) for row in confusions if row["set"] == cell["set"]
+                   and row["method"] == cell["method"]]  # fmt: skip
+            top1 = cell["per_seed"][0]["top1"]
+            assert sum(own) == round(12 * (1 - top1))
+    siblings = read_siblings(str(tmp_path / "run/confusions.csv"), as_labels(list(CLASSES)))
+    assert siblings and set(siblings) <= {0, 1, 2}
 
 
 def test_cells_say_what_the_classifiers_say(data: Path, clip: Encoder, tmp_path: Path):

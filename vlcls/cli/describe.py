@@ -81,7 +81,7 @@ def describe(
             metavar="near|PAIRS|FILE",
             rich_help_panel=CLASSES,
             help="Ask what tells classes apart: from the nearest names in the encoder's text space, "
-            '"cat/lynx,dog/wolf", or a file of confusions.',
+            '"cat/lynx,dog/wolf", or the confusions.csv of `vlcls evaluate`.',
         ),
     ] = None,
     encoder: EncoderSpec = None,

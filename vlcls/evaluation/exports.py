@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vlcls.evaluation.run_files import read_predictions
 from vlcls.store import write_atomically
 
 _TASK = "zeroshot_classification"
@@ -27,11 +28,13 @@ _COLUMNS = (
 _ESTIMATES = (
     "top1", "top5", "mean_class_recall", "mean_average_precision", "nll", "brier", "ece", "mce",
 )  # fmt: skip
+_CONFUSION = ("set", "encoder", "method", "true", "predicted", "count")
 _LONGEST_NAME = 180
 
 
 def write_exports(results: Mapping[str, Any], folder: Path) -> None:
-    """Write `clip_benchmark/*.json` (one a cell), `clip_benchmark.json`, `clip_benchmark.csv`, `summary.csv`.
+    """Write `clip_benchmark/*.json` (one a cell), `clip_benchmark.json`, `clip_benchmark.csv`, `summary.csv`,
+    `confusions.csv` and `unreadable.jsonl`.
 
     `clip_benchmark build DIR/clip_benchmark/*.json` reads the first; the CSV is what it would make of them.
     `clip_benchmark.json` is the list of all of them in one file. JSON files that an earlier run left in
@@ -46,6 +49,29 @@ def write_exports(results: Mapping[str, Any], folder: Path) -> None:
     write_atomically(folder, "clip_benchmark.csv", _csv(rows, columns))
     cells = [_summary(results, cell) for cell in results["cells"]]
     write_atomically(folder, "summary.csv", _csv(cells, list(cells[0]) if cells else []))
+    wrong = [row for cell in results["cells"] for row in _confusions(results, cell, folder)]
+    write_atomically(folder, "confusions.csv", _csv(wrong, _CONFUSION))
+    lines = [
+        json.dumps({"set": name, **each}, ensure_ascii=False) + "\n"
+        for name, about in results["sets"].items()
+        for each in about["unreadable"]
+    ]
+    write_atomically(folder, "unreadable.jsonl", "".join(lines).encode("utf-8", "backslashreplace"))
+
+
+def _confusions(results: Mapping[str, Any], cell: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Which classes a method that is no control takes for which, of its first seed, most frequent first."""
+    found = read_predictions(folder, cell)
+    if found is None or results["methods"][cell["method"]]["control"]:
+        return []
+    pairs = Counter(zip(found.truth.tolist(), found.predicted[0].tolist(), strict=True))
+    classes = results["sets"][cell["set"]]["classes"]
+    place = {part: cell[part] for part in ("set", "encoder", "method")}
+    return [
+        {**place, "true": classes[true], "predicted": classes[predicted], "count": count}
+        for (true, predicted), count in pairs.most_common()
+        if true != predicted
+    ]
 
 
 def clip_benchmark_record(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
