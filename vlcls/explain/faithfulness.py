@@ -1,7 +1,8 @@
 """Whether a heat map is true of the model: the similarity as the marked pixels go, and as they come.
 
-Deletion and insertion of Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
-Models", BMVC 2018, section 4.3: pixels in the order of the map are replaced by the mean colour, or put into a
+Deletion and insertion of Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of
+Black-box Models", BMVC 2018 (arXiv 1806.07421), as in the authors' public code (github.com/eclique/RISE,
+evaluation.py `CausalMetric`): pixels in the order of the map are replaced by the mean colour, or put into a
 blurred copy of the image. A true map has a small area under the deletion curve and a large one under that of
 insertion. The paper's curve is a class's probability; here it is the cosine of image and text, so that a map
 of any text can be judged without a list of classes.
@@ -23,7 +24,7 @@ from vlcls.explain.heatmaps import image_pixels
 
 STEPS = 28
 
-#: The blur under insertion, as the authors' code has it for 224 x 224 pixels (kernel, standard deviation).
+#: The blur under insertion, in pixels, as the authors' example has it for 224 x 224.
 _KERNEL, _DEVIATION = 11, 5.0
 
 
@@ -128,8 +129,8 @@ def blurred(pixels: Tensor) -> Tensor:
 def random_maps(size: tuple[int, int], grid: tuple[int, int], count: int, seed: int = 0) -> Tensor:
     """Maps that know nothing, to compare with: random values on a grid, enlarged as heat maps are.
 
-    The grid should be that of the map under test. Values drawn pixel by pixel are no fair comparison: scattered
-    holes destroy an image sooner than the same number of pixels in one piece.
+    The grid should be that of the map under test. Values drawn pixel by pixel are no fair comparison:
+    scattered holes destroy an image sooner than the same number of pixels in one piece.
 
     Args:
         size: (height, width) of the maps.

@@ -28,9 +28,9 @@ def heat_map(
 ) -> Tensor:
     """Where an image matched a text, or each of several.
 
-    The map lies over the image as the encoder saw it, which for most models is its middle: resized and cropped
-    by `Encoder.preprocess`. It says where evidence was, not how much: each map goes from 0 to 1, and maps of
-    different texts cannot be compared by their values.
+    The map lies over the image as the encoder saw it, which for most models is its middle: resized and
+    cropped by `Encoder.preprocess`. It says where evidence was, not how much: each map goes from 0 to 1, and
+    maps of different texts cannot be compared by their values.
 
     Args:
         encoder: One with a ViT for images, or `conse`.
@@ -68,9 +68,9 @@ def heat_grid(
         method: As for `heat_map`.
 
     Returns:
-        Tensor[T, rows, columns] float32 on the CPU. "gem": cosine of the patch with the text; "legrad": change
-        of the cosine with the attention given to the patch, never negative; "cam": the place's part in the
-        cosine, to first order.
+        Tensor[T, rows, columns] float32 on the CPU. "gem": cosine of the patch with the text; "legrad":
+        change of the cosine with the attention given to the patch, never negative; "cam": the place's part in
+        the cosine, to first order.
     """
     chosen = usable_method(encoder, method)
     texts = _text_rows(encoder, text)

@@ -7,8 +7,8 @@ made of the class weights W_c:
 
 - "synthesized": the text is the weight vector sum_c a_c (W_c - mean W), a = softmax of the closeness of the
   class names to the text. Its inner product with the image is exactly the mean over places of the map.
-- "convex": the similarity depends on the logits W_c f; the derivative weighs class c by how probable it is and
-  how much closer its name is to the text than that of the average class.
+- "convex": the similarity depends on the logits W_c f; the derivative weighs class c by how probable it is
+  and how much closer its name is to the text than that of the average class.
 
 Both are one formula, that of Grad-CAM (Selvaraju et al., ICCV 2017) without its ReLU: features times the
 derivative of the similarity with respect to their average.

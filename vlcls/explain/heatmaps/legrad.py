@@ -1,8 +1,8 @@
 """LeGrad: how the similarity to a text would change if an image token were attended to more.
 
-Bousselham, Boggust, Chaybouti, Strobelt and Kuehne, "LeGrad: An Explainability Method for Vision Transformers
-via Feature Formation Sensitivity", ICCV 2025 (arXiv 2404.03214). Constants and order of steps are those of the
-authors' public code (github.com/WalBouss/LeGrad: wrapper.py `compute_legrad_clip` and
+Bousselham, Boggust, Chaybouti, Strobelt and Kuehne, "LeGrad: An Explainability Method for Vision
+Transformers via Feature Formation Sensitivity", ICCV 2025 (arXiv 2404.03214). Constants and order of steps
+are those of the authors' public code (github.com/WalBouss/LeGrad: wrapper.py `compute_legrad_clip` and
 `compute_legrad_siglip`), written anew.
 
 The attention A of a block enters its output only as A v, so that the gradient with respect to A needs no

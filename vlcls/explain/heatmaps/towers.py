@@ -19,9 +19,9 @@ from vlcls.encoders import Encoder
 from vlcls.errors import EncoderError
 
 WHAT_WORKS = (
-    "heat maps need an image tower that is a ViT (open_clip's or timm's, such as open_clip:ViT-B-16/openai or "
-    "open_clip:ViT-B-16-SigLIP/webli; or a CLIP, SigLIP, AltCLIP, Chinese-CLIP or CLIPSeg of transformers, such as "
-    "hf:openai/clip-vit-base-patch16 or hf:google/siglip-base-patch16-224), or conse"
+    "heat maps need an image tower that is a ViT (open_clip's or timm's, such as open_clip:ViT-B-16/openai "
+    "or open_clip:ViT-B-16-SigLIP/webli; or a CLIP, SigLIP, AltCLIP, Chinese-CLIP or CLIPSeg of "
+    "transformers, such as hf:openai/clip-vit-base-patch16 or hf:google/siglip-base-patch16-224), or conse"
 )
 
 Map = Callable[[Tensor], Tensor]
@@ -144,7 +144,7 @@ def tower_of(encoder: Encoder) -> Tower:
         return _transformers_tower(model, vision)
     unknown = next(each for each in (visual, vision, encoder) if each is not None)
     what = type(getattr(unknown, "trunk", unknown)).__name__
-    if getattr(unknown, "attn_pool", None) is not None:
+    if "VisionTransformer" in what and getattr(unknown, "attn_pool", None) is not None:
         what += " with this kind of attention pooling"
     raise EncoderError(f"{encoder.spec}: no heat map of a {what}: {WHAT_WORKS}")
 
@@ -236,7 +236,7 @@ def _split_linear(weight: Tensor, bias: Tensor | None, parts: int) -> list[Map]:
 
 
 def _is_timm_vit(visual: Any) -> bool:
-    trunk = getattr(visual, "trunk", None)
+    trunk: Any = getattr(visual, "trunk", None)
     if type(trunk).__name__ != "VisionTransformer":
         return False
     pool = trunk.attn_pool
@@ -244,7 +244,7 @@ def _is_timm_vit(visual: Any) -> bool:
 
 
 def _timm_tower(visual: Any) -> Tower:
-    trunk = visual.trunk
+    trunk: Any = visual.trunk
     blocks = tuple(
         Block(
             block,
@@ -275,9 +275,9 @@ def _of_latent(pool: Any) -> AttentionPooling:
 
 
 def _is_transformers_vit(vision: Any) -> bool:
-    layers = getattr(getattr(vision, "encoder", None), "layers", None)
+    layers: Any = getattr(getattr(vision, "encoder", None), "layers", None) or ()
     parts = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
-    return bool(layers) and all(hasattr(layer, part) for layer in layers for part in parts)
+    return len(layers) > 0 and all(hasattr(layer, part) for layer in layers for part in parts)
 
 
 def _transformers_tower(model: Any, vision: Any) -> Tower:
