@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlcls import load_encoder
-from vlcls.articles import a_or_an
+from vlcls.articles import article
 from vlcls.evaluation.intervals import mean_interval
 from vlcls.explain import Faithfulness, faithfulness, heat_grid, heat_map, random_maps
 from vlcls.explain.heatmaps import image_pixels
@@ -44,7 +44,7 @@ def main() -> None:
     encoder = load_encoder(given.encoder)
     found: dict[str, list[Faithfulness]] = {"map": [], "centre": [], "random": []}
     for folder in sorted(path for path in given.folder.iterdir() if path.is_dir()):
-        text = encoder.encode_texts([f"a photo of {a_or_an(folder.name)} {folder.name}."])[0]
+        text = encoder.encode_texts([f"a photo of {article(folder.name)} {folder.name}."])[0]
         for path in sorted(folder.iterdir())[: given.each]:
             grid = tuple(heat_grid(encoder, image_pixels(encoder, path), text, given.method).shape[1:])
             maps = {
