@@ -69,8 +69,8 @@ def heat_grid(
 
     Returns:
         Tensor[T, rows, columns] float32 on the CPU. "gem": cosine of the patch with the text; "legrad":
-        change of the cosine with the attention given to the patch, never negative; "cam": the place's part in
-        the cosine, to first order.
+        change of the cosine with the attention given to the patch, never negative; "cam": inner product of
+        the place's features with the text's.
     """
     chosen = usable_method(encoder, method)
     texts = _text_rows(encoder, text)
