@@ -99,7 +99,8 @@ def _figure(
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     grid = figure.add_gridspec(len(shown), 2, width_ratios=(1, 1.55), height_ratios=lines)
-    column = grid[:, 0].subgridspec(1 if overlay is None else 2, 1)
+    tall = [image.height / image.width, *([] if overlay is None else [_aspect(overlay)])]
+    column = grid[:, 0].subgridspec(len(tall), 1, height_ratios=tall)
     photo = figure.add_subplot(column[0])
     photo.imshow(image)
     photo.set_axis_off()
@@ -119,6 +120,10 @@ def _figure(
     )
     _make_room(axes[0], [c.similarity for some in chosen for c in some], explanation.baseline)
     return figure
+
+
+def _aspect(overlay: Overlay) -> float:
+    return overlay.seen.shape[0] / overlay.seen.shape[1]
 
 
 def _heat(axes: Axes, overlay: Overlay) -> None:

@@ -1,11 +1,11 @@
 """Class activation maps for `conse`: which places spoke for the ImageNet classes that a text is made of.
 
-Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 2: where features are
-averaged over places and then multiplied by a class's weights, the order can be exchanged, and the class's
+Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, section 2: where features
+are averaged over places and then multiplied by a class's weights, the order can be exchanged, and the class's
 logit is a mean over places: those of its map. In `conse` a text is a convex combination of the ImageNet
 classes (`vlcls.encoders.conse.synthesized`), and its map is the same combination of their maps:
 
-    map(place) = F(place) . sum_c a_c (W_c - mean W),  a = softmax(20 cosines of the class names with the text)
+    map(place) = F(place) . sum_c a_c (W_c - mean W),  a = softmax(20 cosines of class names and text)
 
 For the part "synthesized", three quarters of the default's cosine, the mean of the map over all places is the
 numerator of that cosine, so that nothing is left out. The part "convex" is not linear in the features; its
@@ -39,7 +39,7 @@ def class_activation(encoder: ConseEncoder, pixels: Tensor, texts: Tensor) -> Te
 
 
 def feature_weights(encoder: ConseEncoder, texts: Tensor) -> Tensor:
-    """Each text as a vector to multiply image features with: the parts' unit vectors, weighted by their shares.
+    """Each text as a vector to multiply image features with: its parts' unit vectors, times their shares.
 
     "synthesized" and "ridge" put texts among the image features by themselves; a text among the names
     ("convex") is led there by `synthesized`.
