@@ -280,6 +280,8 @@ def test_shapes_ranges_and_texts_at_once(get_encoder, picture, kind, method):
     torch.testing.assert_close(one, maps[1], rtol=1e-3, atol=1e-3)
     embedded = heat_map(encoder, picture(1), 3 * encoder.encode_texts([texts[1]])[0].double(), method)
     torch.testing.assert_close(embedded, one, rtol=1e-3, atol=1e-3)
+    many = heat_map(encoder, picture(1), [*texts, *(f"{n} dogs" for n in range(20)), texts[1]], method)
+    torch.testing.assert_close(many[-1], maps[1], rtol=1e-3, atol=1e-3)  # in another batch of texts
     grid = heat_grid(encoder, image_pixels(encoder, picture(1)), texts, method)
     assert grid.shape == (3, 4, 4) and grid.abs().max() <= (1 if method == "gem" else torch.inf)
 

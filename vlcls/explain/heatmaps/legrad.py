@@ -6,7 +6,7 @@ are those of the authors' public code (github.com/WalBouss/LeGrad: wrapper.py `c
 `compute_legrad_siglip`), written anew.
 
 The attention A of a block enters its output only as A v, so that the gradient with respect to A needs no
-graph over A: it is (gradient with respect to A v) v^T, which is what is computed here, for all texts at once.
+graph over A: it is (gradient with respect to A v) v^T, which is what is computed here, for many texts at once.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from vlcls.explain.heatmaps.towers import AttentionPooling, Block, Tower
 
 #: Last blocks that are looked at: the authors' `layer_index=-2`.
 BLOCKS = 2
+
+#: In one backward pass; each takes the memory of one block's activations.
+_TEXTS_AT_ONCE = 16
 
 
 def relevance(tower: Tower, inputs: Sequence[Tensor], texts: Tensor, blocks: int = BLOCKS) -> Tensor:
@@ -93,7 +96,8 @@ def _gradients(
     with torch.enable_grad():
         leaf = attended.detach().requires_grad_()
         unit = F.normalize(embedding(leaf).float(), dim=-1)
-        # d (unit . text) / d leaf for every text in one backward pass.
-        (upstream,) = torch.autograd.grad(unit, leaf, texts[:, None], is_grads_batched=True)
-    for each in upstream[:, 0].float():
-        yield each @ values[0].float().transpose(-2, -1)
+    for some in texts.split(_TEXTS_AT_ONCE):
+        # d (unit . text) / d leaf for all of these texts in one backward pass.
+        (upstream,) = torch.autograd.grad(unit, leaf, some[:, None], is_grads_batched=True, retain_graph=True)
+        for each in upstream[:, 0].float():
+            yield each @ values[0].float().transpose(-2, -1)
