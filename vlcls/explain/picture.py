@@ -87,7 +87,11 @@ def _opened(image: Any) -> Any:
 
 
 def _figure(
-    explanation: Explanation, shown: Sequence[Evidence], image: Any, top: int, overlay: Overlay | None
+    explanation: Explanation,
+    shown: Sequence[Evidence],
+    image: Any,
+    top: int,
+    overlay: Overlay | None = None,
 ) -> Any:
     from matplotlib.figure import Figure
 

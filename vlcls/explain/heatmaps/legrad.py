@@ -6,7 +6,7 @@ are those of the authors' public code (github.com/WalBouss/LeGrad: wrapper.py `c
 `compute_legrad_siglip`), written anew.
 
 The attention A of a block enters its output only as A v, so that the gradient with respect to A needs no
-graph over A: it is (gradient with respect to A v) v^T, which is what is computed here, for many texts at once.
+graph over A: it is (gradient with respect to A v) v^T, which is computed here for many texts at once.
 """
 
 from __future__ import annotations
