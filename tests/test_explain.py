@@ -265,7 +265,9 @@ def test_no_text_of_a_picture_overlaps_another(explanation, picture, heat):
     figure = _figure(explanation, explanation.classes, picture(1, 300, 500), 8, overlay)
     figure.draw_without_rendering()
     texts = [
-        label for axes in figure.axes[1:] for label in (*axes.get_yticklabels(), *axes.texts, axes.title)
+        label
+        for axes in figure.axes[1:]
+        for label in (*(axes.get_yticklabels() if axes.axison else ()), *axes.texts, axes.title)
     ]
     texts += [*figure.texts, *(axes._left_title for axes in figure.axes[1:]), figure.axes[-1].xaxis.label]
     texts += figure.axes[-1].get_xticklabels()[1:-1]
