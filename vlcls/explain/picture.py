@@ -134,7 +134,7 @@ def _heat(axes: Axes, overlay: Overlay) -> None:
     # In grey: the colours are the map's alone.
     axes.imshow(overlay.seen.mean(axis=2), cmap="gray", vmin=0, vmax=255)
     axes.imshow(overlay.heat.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.55)
-    title = wrap(f"where it matched “{overlay.text}”", _CHARACTERS + 8)
+    title = wrap(f"where it matched “{overlay.text}”", _CHARACTERS)
     axes.set_title("\n".join(title), fontsize=9, parse_math=False)
     axes.set_axis_off()
     axes.set_anchor("N")
