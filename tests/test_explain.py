@@ -255,13 +255,19 @@ def test_pictures(explanation, picture, tmp_path, kind):
         assert not any("mane 5" in text for text in texts)  # 8 of 12 fit, those that did most
 
 
-def test_no_text_of_a_picture_overlaps_another(explanation, picture):
+@pytest.mark.parametrize("heat", [None, "stripes " * 12])
+def test_no_text_of_a_picture_overlaps_another(explanation, picture, heat):
+    from vlcls.explain import Overlay
     from vlcls.explain.picture import _figure
 
-    figure = _figure(explanation, explanation.classes, picture(1, 300, 500), 8)
+    seen = np.asarray(picture(1, 64, 64))
+    overlay = None if heat is None else Overlay(heat, seen, torch.rand(64, 64))
+    figure = _figure(explanation, explanation.classes, picture(1, 300, 500), 8, overlay)
     figure.draw_without_rendering()
     texts = [
-        label for axes in figure.axes[1:] for label in (*axes.get_yticklabels(), *axes.texts, axes.title)
+        label
+        for axes in figure.axes[1:]
+        for label in (*(axes.get_yticklabels() if axes.axison else ()), *axes.texts, axes.title)
     ]
     texts += [*figure.texts, *(axes._left_title for axes in figure.axes[1:]), figure.axes[-1].xaxis.label]
     texts += figure.axes[-1].get_xticklabels()[1:-1]

@@ -117,6 +117,42 @@ def test_pictures_one_or_a_folder_of_them(run, folder, cat, tmp_path):
     assert code == 2 and "give a folder" in err
 
 
+def test_heat_maps_in_the_picture(run, folder, cat, tmp_path):
+    arguments = ("-d", folder / "descriptors.json", "-e", "conse", "--save")
+    assert run("explain", cat, *arguments, tmp_path / "plain.svg")[0] == 0
+    assert run("explain", cat, *arguments, tmp_path / "best.svg", "--heatmap")[0] == 0
+    assert run("explain", cat, *arguments, tmp_path / "named.svg", "--heatmap-of", "pointed ears")[0] == 0
+    # A descriptor of another class: where the image would have had it.
+    assert run("explain", cat, *arguments, tmp_path / "other.svg", "--heatmap-of", "two wheels")[0] == 0
+    plain, best, named, other = (
+        (tmp_path / f"{name}.svg").read_text() for name in ("plain", "best", "named", "other")
+    )
+    assert [text.count("<image") for text in (plain, best, named, other)] == [1, 2, 2, 2]
+    assert "where it matched" not in plain and "“pointed ears”" in named and "“two wheels”" in other
+    best_descriptor = explanations_of(run, cat, arguments[:-1])[0]["classes"][0]["contributions"][0]["text"]
+    assert f"“{best_descriptor}”" in best
+    several = (folder / "photos", *arguments, tmp_path / "all", "--heatmap")
+    assert run("explain", *several)[0] == 0 and len(list((tmp_path / "all").iterdir())) == 3
+
+
+def explanations_of(run, image, arguments):
+    code, out, _ = run("explain", image, *arguments, "--format", "jsonl")
+    assert code == 0
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_heat_maps_that_cannot_be(run, folder, cat, model_spec, tmp_path):
+    arguments = ("-d", folder / "descriptors.json")
+    code, out, err = run("explain", cat, *arguments, "-e", "conse", "--heatmap")
+    assert (code, out) == (2, "") and "--save PATH" in err
+    picture = ("--save", tmp_path / "e.png")
+    code, out, err = run("explain", cat, *arguments, "-e", "conse", *picture, "--heatmap-of", "pointy ears")
+    assert (code, out) == (1, "") and "'pointy ears'; did you mean 'pointed ears'?" in err
+    code, out, err = run("explain", cat, *arguments, "-e", model_spec("hf-align"), *picture, "--heatmap")
+    assert (code, out) == (1, "") and "no heat map of a Align" in err and "Traceback" not in err
+    assert not (tmp_path / "e.png").exists()
+
+
 def test_a_saved_classifier_is_explained_alike(run, folder, cat, tmp_path):
     arguments = ("-d", folder / "descriptors.json", "-e", "conse")
     assert run("build", *arguments, "-o", tmp_path / "saved")[0] == 0

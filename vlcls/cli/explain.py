@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from vlcls.explain import Evidence, Explanation
+    from vlcls.classifiers import Classifier, PromptClassifier
+    from vlcls.explain import Evidence, Explanation, Overlay
     from vlcls.image_sources import ImageSource
 
 _BAR = 24
@@ -91,6 +92,19 @@ def explain(
             "for several images a folder.",
         ),
     ] = None,
+    heatmap: Annotated[
+        bool,
+        typer.Option(
+            "--heatmap", rich_help_panel=OUTPUT,
+            help="Draw where the image matched the predicted class's best descriptor, too. Needs --save.",
+        ),
+    ] = False,
+    heatmap_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DESCRIPTOR", rich_help_panel=OUTPUT, help="The same, of this descriptor."
+        ),
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
     ] = Format.text,
@@ -105,6 +119,7 @@ def explain(
 
       vlcls explain tiger.jpg --descriptors descriptors.json
       vlcls explain tiger.jpg --descriptors descriptors.json --class lion --save explanation.png
+      vlcls explain tiger.jpg --descriptors descriptors.json --save explanation.png --heatmap
       vlcls explain photos/ --classifier saved/ --format jsonl | jq .rationale
     """
     from vlcls.explain import explain_images
@@ -117,6 +132,8 @@ def explain(
         )
     if save is not None and save.suffix:
         check_picture_path(save)
+    if save is None and (heatmap or heatmap_of is not None):
+        raise typer.BadParameter("a heat map is drawn into the picture: say where with --save PATH")
     if classifier is not None:
         if (
             labels
@@ -137,6 +154,8 @@ def explain(
             labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
             encoder, device, precision, cache, weighting, unlabelled,
         )  # fmt: skip
+    if heatmap or heatmap_of is not None:
+        _check_heatmap(ready, heatmap_of)
     with bar("explaining", len(sources)) as progress:
         explanations = explain_images(ready, sources, classes or (), cache=cache, progress=progress)
     if not is_main_process():
@@ -147,7 +166,8 @@ def explain(
         else:
             write_text(explanations, stream, top)
     if save is not None:
-        _save(explanations, sources, save, top)
+        wanted = heatmap or heatmap_of is not None
+        _save(explanations, sources, save, top, _overlays(ready, heatmap_of) if wanted else None)
     failed = [each for each in explanations if each.error is not None]
     for each in failed:
         typer.echo(f"not read: {each.error}", err=True)
@@ -265,7 +285,31 @@ def _lead(first: Evidence, second: Evidence) -> str:
     return f"{first.label} leads {second.label} by {found.difference:.4f}: {', '.join(parts)}"
 
 
-def _save(explanations: Sequence[Explanation], sources: Sequence[ImageSource], path: Path, top: int) -> None:
+def _check_heatmap(classifier: Classifier, descriptor: str | None) -> None:
+    """Before any image is looked at."""
+    from vlcls.explain import descriptor_embedding, usable_method
+
+    usable_method(classifier.encoder)
+    if descriptor is not None:
+        descriptor_embedding(cast("PromptClassifier", classifier), descriptor)
+
+
+def _overlays(
+    classifier: Classifier, descriptor: str | None
+) -> Callable[[Explanation, ImageSource], Overlay]:
+    from vlcls.explain import descriptor_overlay
+
+    made_of_prompts = cast("PromptClassifier", classifier)
+    return lambda each, source: descriptor_overlay(made_of_prompts, each, source, descriptor)
+
+
+def _save(
+    explanations: Sequence[Explanation],
+    sources: Sequence[ImageSource],
+    path: Path,
+    top: int,
+    overlays: Callable[[Explanation, ImageSource], Overlay] | None,
+) -> None:
     from vlcls.explain import save_picture
 
     several = not path.suffix
@@ -275,4 +319,5 @@ def _save(explanations: Sequence[Explanation], sources: Sequence[ImageSource], p
         # Numbered: images of different folders may have one name.
         target = path / f"{number:03}-{Path(source.name).stem}.png" if several else path
         asked = each.classes[2] if len(each.classes) > 2 else None
-        typer.echo(save_picture(each, source, target, against=asked, top=top), err=True)
+        overlay = None if overlays is None else overlays(each, source)
+        typer.echo(save_picture(each, source, target, against=asked, top=top, overlay=overlay), err=True)

@@ -150,13 +150,17 @@ class Encoder(ABC):
         Returns:
             Tensor[N, D] float32 on the encoder's device, rows of unit length.
         """
-        pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
         with torch.inference_mode(), self.autocast():
-            if pixels.dtype == torch.uint8:
-                mean, std = self._channel_stats
-                pixels = pixels.float().div_(255).sub_(mean).div_(std)
-            features = self.image_features(pixels)
+            features = self.image_features(self.normalise(pixels))
         return F.normalize(features.float(), dim=-1)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels that `preprocess` made, on the encoder's device and as `image_features` takes them."""
+        pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
+        if pixels.dtype != torch.uint8:
+            return pixels
+        mean, std = self._channel_stats
+        return pixels.float().div_(255).sub_(mean).div_(std)
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Rows of the lookup table: Tensor[B, L] ids -> Tensor[B, L, F] float32."""

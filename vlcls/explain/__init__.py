@@ -1,7 +1,10 @@
-"""Explanations: which descriptors decided a prediction, which help or hurt, what learned names mean."""
+"""Explanations: which descriptors decided a prediction, where they matched, which help or hurt, what
+learned names mean."""
 
 from vlcls.explain.audit import Audit, LeftOut, PieceAudit, audit_descriptors
 from vlcls.explain.contributions import Contribution, Evidence, Explanation, Lead, explain_images, lead
+from vlcls.explain.faithfulness import Faithfulness, faithfulness, random_maps
+from vlcls.explain.heatmaps import heat_grid, heat_map, usable_method
 from vlcls.explain.names import (
     Doubt,
     NameReading,
@@ -12,6 +15,7 @@ from vlcls.explain.names import (
     suggest_names,
     wordnet_names,
 )
+from vlcls.explain.overlay import Overlay, descriptor_embedding, descriptor_overlay
 from vlcls.explain.picture import save_picture
 from vlcls.explain.sheet import save_sheet
 
@@ -21,19 +25,28 @@ __all__ = [
     "Doubt",
     "Evidence",
     "Explanation",
+    "Faithfulness",
     "Lead",
     "LeftOut",
     "NameReading",
+    "Overlay",
     "PieceAudit",
     "Suggestion",
     "VectorReading",
     "audit_descriptors",
+    "descriptor_embedding",
+    "descriptor_overlay",
     "doubted_labels",
     "explain_images",
+    "faithfulness",
+    "heat_grid",
+    "heat_map",
     "lead",
+    "random_maps",
     "read_names",
     "save_picture",
     "save_sheet",
     "suggest_names",
+    "usable_method",
     "wordnet_names",
 ]

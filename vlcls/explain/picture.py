@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from vlcls.explain.contributions import Contribution, Evidence, Explanation
+    from vlcls.explain.overlay import Overlay
 
 #: Blue and vermilion of Okabe & Ito's palette, which colour-blind readers tell apart; one a class.
 _COLOURS = ("#0072B2", "#D55E00")
@@ -23,7 +24,7 @@ _DATELESS: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None, "ModDate": None},
 }
-_WIDTH, _LINE, _CHARACTERS = 9.0, 0.19, 34
+_WIDTH, _LOWEST, _LINE, _CHARACTERS = 9.0, 3.2, 0.19, 34
 _MOST_PIXELS = 900
 
 
@@ -44,6 +45,7 @@ def save_picture(
     *,
     against: Evidence | None = None,
     top: int = 8,
+    overlay: Overlay | None = None,
 ) -> Path:
     """Draw the image beside bars of the two classes' descriptors.
 
@@ -56,6 +58,7 @@ def save_picture(
         path: .png, .svg or .pdf.
         against: The other class; the runner-up unless given.
         top: At most so many descriptors a class, those with the largest parts.
+        overlay: A heat map, drawn below the image.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
@@ -73,7 +76,7 @@ def save_picture(
     second = against or explanation.runner_up
     shown = [explanation.predicted, *([second] if second else [])]
     with rc_context({"svg.hashsalt": "vlcls", "svg.fonttype": "none", "pdf.fonttype": 42}):
-        figure = _figure(explanation, shown, _opened(image), top)
+        figure = _figure(explanation, shown, _opened(image), top, overlay)
         drawn = io.BytesIO()
         kind = path.suffix.lower()
         figure.savefig(drawn, format=kind[1:], dpi=200, metadata=_DATELESS[kind])
@@ -92,21 +95,31 @@ def _opened(image: Any) -> Any:
     return opened
 
 
-def _figure(explanation: Explanation, shown: Sequence[Evidence], image: Any, top: int) -> Any:
+def _figure(
+    explanation: Explanation,
+    shown: Sequence[Evidence],
+    image: Any,
+    top: int,
+    overlay: Overlay | None = None,
+) -> Any:
     from matplotlib.figure import Figure
 
     chosen = [sorted(each.contributions, key=lambda c: -abs(c.margin))[:top] for each in shown]
     rows = [[wrap(c.text, _CHARACTERS) or [""] for c in some] for some in chosen]
     lines = [sum(map(len, some)) + 0.6 * len(some) + 2 for some in rows]
     title = "\n".join(wrap(explanation.rationale, 88))
-    height = max(3.2, _LINE * (sum(lines) + 5 + title.count("\n")))
+    height = max(_LOWEST if overlay is None else 2 * _LOWEST, _LINE * (sum(lines) + 5 + title.count("\n")))
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     grid = figure.add_gridspec(len(shown), 2, width_ratios=(1, 1.55), height_ratios=lines)
-    photo = figure.add_subplot(grid[:, 0])
+    tall = [image.height / image.width, *([] if overlay is None else [_aspect(overlay)])]
+    column = grid[:, 0].subgridspec(len(tall), 1, height_ratios=tall)
+    photo = figure.add_subplot(column[0])
     photo.imshow(image)
     photo.set_axis_off()
     photo.set_anchor("N")
+    if overlay is not None:
+        _heat(figure.add_subplot(column[1]), overlay)
     axes: list[Any] = []
     for place, (evidence, some) in enumerate(zip(shown, chosen, strict=True)):
         axes.append(figure.add_subplot(grid[place, 1], sharex=axes[0] if axes else None))
@@ -120,6 +133,20 @@ def _figure(explanation: Explanation, shown: Sequence[Evidence], image: Any, top
     )
     _make_room(axes[0], [c.similarity for some in chosen for c in some], explanation.baseline)
     return figure
+
+
+def _aspect(overlay: Overlay) -> float:
+    return overlay.seen.shape[0] / overlay.seen.shape[1]
+
+
+def _heat(axes: Axes, overlay: Overlay) -> None:
+    # In grey: the colours are the map's alone.
+    axes.imshow(overlay.seen.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    axes.imshow(overlay.heat.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.55)
+    title = wrap(f"where it matched “{overlay.text}”", _CHARACTERS)
+    axes.set_title("\n".join(title), fontsize=9, parse_math=False)
+    axes.set_axis_off()
+    axes.set_anchor("N")
 
 
 def _bars(axes: Axes, evidence: Evidence, some: Sequence[Contribution], baseline: float, colour: str) -> None:
