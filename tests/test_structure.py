@@ -45,6 +45,10 @@ ALLOWED = {
         *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo"),
         *("specs", "retrieval"),
     },
+    "bias": {
+        *("errors", "labels", "labelled", "binomial", "descriptors", "prompts", "classifiers", "explain"),
+        *("editing", "evaluation"),
+    },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 
