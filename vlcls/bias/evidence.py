@@ -29,8 +29,8 @@ def checked(
     """
     if classifier.weighting is not None:
         raise VlclsError(
-            f"a descriptor's part under {classifier.weighting.name} differs from image to image: look for bias "
-            "in the classifier without its weighting"
+            f"a descriptor's part under {classifier.weighting.name} differs from image to image: "
+            "look for bias in the classifier without its weighting"
         )
     rows = unit_rows(images, "image embeddings").cpu()
     truth = torch.as_tensor(class_indices, dtype=torch.int64).cpu().numpy()

@@ -1,10 +1,11 @@
-"""Sets made up so that it is known what is wrong with them: what a search for bias must find, and must not.
+"""Sets made up so that it is known what is wrong with them: what a search must find, and what it must not.
 
-A space with orthogonal directions for classes, their attributes, backgrounds and the looks of groups. Images of
-a class are the sum of its direction, its attributes, the look of their group and noise. Images of the first
-class also have a background: green grass in half of the groups, its opposite, sand, in the others. If bias is
-planted, one of the first class's descriptors speaks of grass; then its images on sand are taken for others.
-Nothing planted: backgrounds and looks are the same, but no descriptor speaks of them, and groups cannot matter.
+A space with orthogonal directions for classes, their attributes, backgrounds and the looks of groups. Images
+of a class are the sum of its direction, its attributes, the look of their group and noise. Images of the
+first class also have a background: green grass in half of the groups, its opposite, sand, in the others. If
+bias is planted, one of the first class's descriptors speaks of grass; then its images on sand are taken for
+others.
+Nothing planted: backgrounds and looks are the same, but no descriptor speaks of them: groups cannot matter.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from vlcls.bias.effects import Effect, without_piece
 from vlcls.bias.evidence import checked, part_of
 from vlcls.bias.failures import FailureMode, FailureSearch, check_failure_modes, failure_modes
-from vlcls.bias.reliance import Reliance, RelianceSearch, descriptor_reliance
+from vlcls.bias.reliance import RelianceSearch, descriptor_reliance
 from vlcls.bias.splits import Split, split_images
 from vlcls.bias.suggestions import Suggestion, measured_effect, suggest_removals
 from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
@@ -137,7 +137,7 @@ def find_bias(
         alpha: Chance that anything is reported where there is nothing.
         above: See `fit_tagger`.
         least: See `failure_modes`.
-        seed: Of the split and of the permutation test.
+        seed: Of the split and of the permutation tests.
 
     Raises:
         EmbeddingError: Shapes that do not fit.
@@ -158,7 +158,7 @@ def find_bias(
         tagger,
         _accuracies(right, shown),
         failure_modes(right, shown.class_indices, _tags(tagger, shown), alpha=share, least=least),
-        descriptor_reliance(*own, alpha=share),
+        descriptor_reliance(*own, alpha=share, seed=seed),
         suggest_removals(*own, names=shown.names, alpha=share, seed=seed),
         shown.names,
         alpha,

@@ -1,7 +1,7 @@
 """Which descriptor costs the worst group most: suggestions, with the predicted effect. Nothing is applied.
 
-For each descriptor in turn every image is predicted again without it, exactly (as the audit does). A suggestion
-must pass two hurdles on the images that are shown:
+For each descriptor in turn every image is predicted again without it, exactly (as the audit does). A
+suggestion must pass two hurdles on the images that are shown:
 
 - the least accuracy over groups is higher without the descriptor;
 - it costs the worst group more than the others, beyond chance: the statistic is the change of accuracy in
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vlcls.bias.deals import DEALS, dealt, reached
 from vlcls.bias.effects import Effect, edited_descriptors, effect_of, without_piece
 from vlcls.bias.evidence import checked
 from vlcls.editing import Scored, rescore, score
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
     from vlcls.prompts import PromptSet
 
-#: Deals of a permutation test.
-DEALS = 1999
 #: Similarities in memory at once.
 _ENTRIES_AT_ONCE = 2**21
 
@@ -82,6 +81,7 @@ def suggest_removals(
     names: Sequence[str] | None = None,
     alpha: float = 0.05,
     most: int = 5,
+    deals: int = DEALS,
     seed: int = 0,
 ) -> tuple[Suggestion, ...]:
     """Find descriptors that the worst group would be better without.
@@ -94,6 +94,7 @@ def suggest_removals(
         names: What reports call each image.
         alpha: Chance of any false one.
         most: How many at most.
+        deals: Of the permutation test.
         seed: Of the permutation test.
 
     Returns:
@@ -113,7 +114,7 @@ def suggest_removals(
     found = []
     for name, values in used.items():
         codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)[1]
-        p_values = _permutation_test(right, change, truth, codes, seed)
+        p_values = _permutation_test(right, change, truth, codes, seed, deals)
         for piece in np.flatnonzero(p_values * len(used) <= alpha).tolist():
             after = rescore(before, without_piece(classifier, piece))
             predicted = effect_of(before, after, truth, columns, name, names=names)
@@ -219,29 +220,17 @@ def _permutation_test(
     truth: NDArray[np.int64],
     codes: NDArray[np.int64],
     seed: int,
-    deals: int = DEALS,
+    deals: int,
 ) -> NDArray[np.float64]:
     """p value of each piece, float64[P], corrected for all of them."""
-    rng = np.random.default_rng(seed)
     # Images on which no piece changes anything count for accuracies only.
-    touched = change.any(1)
+    touched: NDArray[np.bool_] = np.asarray(change.any(1))
     values = change[touched].astype(np.float32)
     real = _statistics(right, values, touched, codes[None])[0]
-    greatest = np.empty(deals)
-    by_class = np.argsort(truth, kind="stable")
-    starts = np.flatnonzero(np.diff(truth[by_class], prepend=-1))
-    rows = max(1, 2**22 // len(codes))
-    for start in range(0, deals, rows):
-        count = min(rows, deals - start)
-        keys = rng.random((count, len(codes)))
-        turns = np.empty((count, len(codes)), dtype=np.int64)
-        for own in np.split(by_class, starts[1:]):
-            turns[:, own] = own[np.argsort(keys[:, own], axis=1)]
-        greatest[start : start + count] = _statistics(right, values, touched, codes[turns]).max(1)
-    # Statistics of equal counts must compare equal whatever the order of sums.
-    reached = (greatest[:, None] >= real - 1e-9).sum(0)
-    p_values: NDArray[np.float64] = (1 + reached) / (1 + deals)
-    return np.where(real > 0, p_values, 1.0)
+    greatest = [
+        _statistics(right, values, touched, codes[turns]).max(1) for turns in dealt(truth, seed, deals)
+    ]
+    return np.where(real > 0, reached(real, np.concatenate(greatest)), 1.0)
 
 
 def _statistics(
@@ -250,7 +239,7 @@ def _statistics(
     touched: NDArray[np.bool_],
     codes: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """For each deal [B, N] of groups and each piece: change in the worst group less that in the others [B, P].
+    """For each deal [B, N] and each piece, the change in the worst group less that in the others: [B, P].
 
     Accuracies tie often; of equally bad groups the first is the worst one.
     """
