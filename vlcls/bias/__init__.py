@@ -11,7 +11,7 @@ from vlcls.bias.report import BiasReport, GroupAccuracy, HeldOut, check_held_out
 from vlcls.bias.splits import Split, split_images
 from vlcls.bias.suggestions import Suggestion, measured_effect, suggest_removals, suggest_replacements
 from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
-from vlcls.bias.texture import ShapeDecisions, texture_against_shape
+from vlcls.bias.texture import ShapeDecisions, texture_against_shape, textures_of_names
 
 __all__ = [
     "BiasReport",
@@ -42,6 +42,7 @@ __all__ = [
     "suggest_removals",
     "suggest_replacements",
     "texture_against_shape",
+    "textures_of_names",
     "without_piece",
     "worst_group_change",
 ]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.intervals import Estimate, proportion
+from vlcls.labelled import class_places
+from vlcls.labels import Labels
+
+_FILE_NAME = re.compile(r"[^-]+-(?P<texture>[^-]+?)[0-9]*")
 
 
 @dataclass(frozen=True)
@@ -70,3 +77,25 @@ def texture_against_shape(
         share = proportion(for_shape, for_shape + for_texture)
         result.append(ShapeDecisions(name, int(own.sum()), for_shape, for_texture, share))
     return tuple(result)
+
+
+def textures_of_names(names: Sequence[str], labels: Labels) -> NDArray[np.int64]:
+    """The class of the texture from file names such as `cat7-knife2.png`: int64[N].
+
+    Args:
+        names: As the published cue-conflict images are called: shape, number, hyphen, texture, number.
+        labels: The classes.
+
+    Raises:
+        EvaluationError: A name of another form.
+        LabelError: A texture that is no class; says which.
+    """
+    found = [_FILE_NAME.fullmatch(PurePath(name).stem) for name in names]
+    for name, match in zip(names, found, strict=True):
+        if match is None:
+            raise EvaluationError(
+                f"{name}: no texture in this name: SHAPE-TEXTURE is expected, as in cat7-knife2.png"
+            )
+    textures = [match["texture"] for match in found if match is not None]
+    places = class_places(textures, labels, "textures in file names")
+    return np.array([places[texture] for texture in textures], dtype=np.int64)
