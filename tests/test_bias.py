@@ -29,6 +29,7 @@ from vlcls.bias.deals import dealt, reached
 from vlcls.bias.planted import DESCRIPTOR, GROUPS, LACKING, planted_set
 from vlcls.bias.suggestions import changes_without
 from vlcls.classifiers.aggregates import AGGREGATES
+from vlcls.classifiers.base import unit_rows
 from vlcls.classifiers.weighting import Weighting
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.editing import score
@@ -163,7 +164,7 @@ def test_reliance_against_slow_loops(aggregate):
     classifier, rows, truth, groups = ragged(aggregate)
     found = descriptor_reliance(classifier, rows, truth, groups, alpha=1.0, least=3, deals=30)
     pieces = Pieces(classifier)
-    similarities = pieces.similarities(rows.double()).numpy()
+    similarities = pieces.similarities(unit_rows(rows, "").double()).numpy()
     values = similarities - np.sort(similarities, axis=1)[:, (similarities.shape[1] - 1) // 2][:, None]
     expected = {}
     for piece, index in enumerate(pieces.places.tolist()):
@@ -288,8 +289,9 @@ def test_other_words_in_place_of_a_descriptor():
             rows = torch.stack([table[prompt.descriptor] for prompt in prompts])
             return PromptClassifier(prompts, rows, aggregate=self.aggregate)
 
-    good = torch.nn.functional.normalize(made.classifier.text_embeddings[1:4].sum(0), dim=0)
-    table = {**made.text_embeddings, "horns": good, "yellow sand": made.text_embeddings["yellow sand"]}
+    vectors = made.classifier.text_embeddings
+    unlike = vectors[1:4].mean(0) - vectors[4:].mean(0)  # like a cow, and not like the others
+    table = {**made.text_embeddings, "horns": torch.nn.functional.normalize(unlike, dim=0)}
     images = made.images
     args = images.class_indices, images.groups
     removal = suggest_removals(made.classifier, images.embeddings, *args)[0]

@@ -246,7 +246,8 @@ def _fisher(comparisons: Sequence[tuple[int, int, int, int]]) -> list[float]:
         return []
     images, right, others, others_right = np.array(comparisons).T
     wrong, all_wrong = images - right, images - right + others - others_right
-    values: list[float] = np.minimum(1, hypergeom.sf(wrong - 1, images + others, all_wrong, images)).tolist()
+    found = hypergeom.sf(wrong - 1, images + others, all_wrong, images)
+    values: list[float] = np.minimum(1, np.nan_to_num(found, nan=1.0)).tolist()  # nan: no images at all
     return values
 
 
