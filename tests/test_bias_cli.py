@@ -94,7 +94,7 @@ def folder(made, tmp_path_factory) -> Path:
     }
     (root / "animals.json").write_text(json.dumps(own))
     (root / "more.json").write_text(json.dumps({name: list(MORE) for name in own}))
-    (root / "words.txt").write_text("\n".join(made.words))
+    (root / "words.txt").write_text("\n".join(["# places", *made.words, "", "n1\tgreen grass"]))
     return root
 
 
@@ -243,6 +243,9 @@ def test_mistyped(run, folder):
     assert code == 1 and "no columns but its groups (group)" in err
     code, _, err = run(*options(folder, "--vocabulary", folder / "nowhere.txt"))
     assert code == 1 and "nowhere.txt" in err
+    (folder / "empty.txt").write_text("# words\n\n")
+    code, _, err = run(*options(folder, "--vocabulary", folder / "empty.txt"))
+    assert code == 1 and "no words in it" in err
 
 
 def test_images_that_cannot_be_read(run, folder, tmp_path, made):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -328,26 +327,25 @@ def _phrase(
     """As `built` makes prompts of descriptors."""
     from vlcls.prompts import class_prompts
 
-    return partial(_prompts_of, class_prompts, phrasing, templates, articles)
+    def phrase(descriptors: DescriptorSet) -> PromptSet:
+        return class_prompts(None, templates, descriptors, phrasing=phrasing, articles=articles)
 
-
-def _prompts_of(
-    make: Callable[..., PromptSet],
-    phrasing: str | None,
-    templates: str | None,
-    articles: bool,
-    descriptors: DescriptorSet,
-) -> PromptSet:
-    return make(None, templates, descriptors, phrasing=phrasing, articles=articles)
+    return phrase
 
 
 def _words(vocabulary: Path | None, descriptors: DescriptorSet) -> list[str]:
     """The words of a file, or else all descriptors, each once."""
     if vocabulary is None:
         return list(dict.fromkeys(each.text for own in descriptors.descriptors for each in own))
-    from vlcls.labels import read_labels
-
-    return list(dict.fromkeys(read_labels(vocabulary).names))
+    try:
+        lines = vocabulary.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"vocabulary {vocabulary}: cannot be read as text: {error}") from error
+    # A file of labels, as `vlcls discover` saves it, may have an id and a tab in front of a name.
+    words = [line.rpartition("\t")[2].strip() for line in lines if not line.lstrip().startswith("#")]
+    if not any(words):
+        raise EvaluationError(f"vocabulary {vocabulary}: no words in it: write one a line")
+    return list(dict.fromkeys(word for word in words if word))
 
 
 def _embedded_words(words: list[str], ready: PromptClassifier, cache: bool) -> tuple[list[str], Any] | None:
