@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
-from vlcls.bias import check_held_out, find_bias
+from vlcls.bias import Tagger, check_held_out, failure_modes, find_bias, fit_tagger
 from vlcls.bias.planted import DESCRIPTOR, LACKING, planted_set
 
 #: Classes, and images of each class in each of the four groups; half of them are shown.
@@ -51,6 +51,27 @@ def discoveries(seeds: int, classes: int, per_cell: int) -> Counter[str]:
     return found
 
 
+def circles(seeds: int) -> Counter[str]:
+    """Sets with nothing planted where failure modes are seen in the classifier's own descriptors."""
+    found: Counter[str] = Counter()
+    for seed in range(seeds):
+        made = planted_set(seed, planted=False, per_cell=30)
+        words = tuple(prompt.descriptor for prompt in made.classifier.prompts)
+        texts, images = made.classifier.text_embeddings, made.images.embeddings
+        plain = texts.double().numpy() - texts.double().numpy().mean(0)
+        similarities = images.double().numpy() @ plain.T
+        taggers = {
+            "as they are": Tagger(words, plain, similarities.mean(0) + similarities.std(0)),
+            "without what the classifier looks at": fit_tagger(words, texts, images, made.classifier),
+        }
+        truth = made.images.class_indices
+        right = (made.classifier.similarities(images).argmax(1) == truth).numpy()
+        for name, tagger in taggers.items():
+            modes = failure_modes(right, truth, tagger(images), alpha=0.05 / 3, least=5).modes
+            found[name] += bool(modes)
+    return found
+
+
 def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     for title, counted in (("nothing planted", alarms), ("planted", discoveries)):
@@ -59,6 +80,8 @@ def main() -> None:
             found = counted(seeds, classes, per_cell)
             line = ", ".join(f"{name} {count}" for name, count in found.items())
             print(f"{title}, {images} images of {classes} classes, {seeds} seeds: {line}", flush=True)
+    line = ", ".join(f"{name} {count}" for name, count in circles(seeds).items())
+    print(f"nothing planted, descriptors as words, {seeds} seeds, failure modes: {line}")
 
 
 if __name__ == "__main__":

@@ -203,6 +203,24 @@ def test_words_that_are_the_classifier_say_nothing():
     assert tagger.words == () and tagger(unit(9, 24)).present.shape == (9, 0)
 
 
+def test_words_of_the_classifier_do_not_explain_its_errors_in_circles():
+    """Images with more of a rival's descriptors are wrong more often, which says nothing."""
+    alarms, plain = 0, 0
+    for seed in range(30):
+        made = planted_set(seed, planted=False, per_cell=30)
+        texts, images = made.classifier.text_embeddings, made.images.embeddings
+        words = [prompt.descriptor for prompt in made.classifier.prompts]
+        truth = made.images.class_indices
+        right = (made.classifier.similarities(images).argmax(1) == truth).numpy()
+        tags = fit_tagger(words, texts, images, made.classifier)(images)
+        alarms += bool(failure_modes(right, truth, tags, least=5).modes)
+        centred = texts - texts.mean(0)
+        similarities = (images @ centred.T).numpy()
+        present = similarities >= similarities.mean(0) + similarities.std(0)
+        plain += bool(failure_modes(right, truth, Tags(tuple(words), present), least=5).modes)
+    assert alarms <= 2 and plain >= 3
+
+
 def test_backgrounds_are_tagged():
     made = planted_set(0, planted=False)
     tagger = fit_tagger(made.words, made.word_embeddings, made.images.embeddings, made.classifier)
