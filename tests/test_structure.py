@@ -49,6 +49,10 @@ ALLOWED = {
     },
     "labelled": {"errors", "labels", "store", "encoders", "embeddings", *IMAGES},
     "learning": {*("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")},
+    "bias": {
+        *("errors", "labels", "labelled", "binomial", "descriptors", "prompts", "classifiers", "explain"),
+        *("editing", "evaluation"),
+    },
 }
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 

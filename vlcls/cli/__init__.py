@@ -14,6 +14,7 @@ import typer.core
 from vlcls import __version__
 from vlcls.cli import (
     audit,
+    bias,
     cache,
     captions,
     classify,
@@ -74,6 +75,7 @@ app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("discover")(discover.discover)
+app.command("bias")(bias.bias)
 descriptors.app.command("audit")(audit.audit)
 app.add_typer(descriptors.app, name="descriptors")
 app.add_typer(captions.app, name="captions")

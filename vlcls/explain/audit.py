@@ -166,9 +166,7 @@ class _Tally:
     def add(self, images: Tensor, truth: Tensor) -> None:
         """Some images: unit embeddings Tensor[N, D] float64, and their classes Tensor[N]."""
         similarities = self.pieces.similarities(images)
-        scores = self.pieces.class_similarities(similarities)
-        best = _best(scores)
-        second = _best(scores.scatter(1, best.places[:, None], float("-inf")))
+        best, second = _two_best(self.pieces, similarities)
         right = best.places == truth
         self.images += len(images)
         self.correct += int(right.sum())
@@ -186,14 +184,7 @@ class _Tally:
         self._sum("wrong", parts, (own | facing) & ~right[:, None])
 
     def _leave_out(self, similarities: Tensor, best: _Best, second: _Best, truth: Tensor) -> None:
-        """Predict again with each piece left out: only the similarity of its class changes."""
-        places = self.pieces.places
-        left = self.pieces.without(similarities)
-        leads = best.places[:, None] == places
-        rival_values = second.values[:, None].where(leads, best.values[:, None])
-        rival_places = second.places[:, None].where(leads, best.places[:, None])
-        wins = (left > rival_values) | ((left == rival_values) & (places < rival_places))
-        predicted = places.where(wins, rival_places)
+        predicted = _left_out_predictions(self.pieces, similarities, best, second)
         before, after = (best.places == truth)[:, None], predicted == truth[:, None]
         self.changed += (predicted != best.places[:, None]).sum(0)
         self.lost += (before & ~after).sum(0)
@@ -206,6 +197,39 @@ class _Tally:
     def means(self, part: str) -> list[float | None]:
         pairs = zip(self.sums[part].tolist(), self.counts[part].tolist(), strict=True)
         return [total / count if count else None for total, count in pairs]
+
+
+def predictions_without(pieces: Pieces, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The predicted classes of images, and those with each piece in turn left out.
+
+    Args:
+        pieces: P of them.
+        images: Tensor[N, D] float64, unit rows.
+
+    Returns:
+        Tensor[N] and Tensor[N, P] int64. A piece that is alone in its class: what is predicted if the class
+        cannot be.
+    """
+    similarities = pieces.similarities(images)
+    best, second = _two_best(pieces, similarities)
+    return best.places, _left_out_predictions(pieces, similarities, best, second)
+
+
+def _two_best(pieces: Pieces, similarities: Tensor) -> tuple[_Best, _Best]:
+    scores = pieces.class_similarities(similarities)
+    best = _best(scores)
+    return best, _best(scores.scatter(1, best.places[:, None], float("-inf")))
+
+
+def _left_out_predictions(pieces: Pieces, similarities: Tensor, best: _Best, second: _Best) -> Tensor:
+    """Predict again with each piece left out: only the similarity of its class changes."""
+    places = pieces.places
+    left = pieces.without(similarities)
+    leads = best.places[:, None] == places
+    rival_values = second.values[:, None].where(leads, best.values[:, None])
+    rival_places = second.places[:, None].where(leads, best.places[:, None])
+    wins = (left > rival_values) | ((left == rival_values) & (places < rival_places))
+    return places.where(wins, rival_places)
 
 
 def _best(scores: Tensor) -> _Best:

@@ -46,6 +46,7 @@ class Pieces:
         prompts: The first prompt of each piece: its class, kind and source.
         names: The descriptor as people wrote it, or else the prompt: what reports call each piece.
         places: Tensor[P] int64: the class of each.
+        owners: Tensor[M] int64: the piece that each prompt of the classifier is a part of.
         weights: Tensor[P]: W_p, the sum of its prompts' weights.
         alone: Tensor[P] bool: the only piece of its class with a weight above 0.
     """
@@ -62,7 +63,7 @@ class Pieces:
             owners.append(found.setdefault((prompt.class_index, prompt.descriptor or row), len(found)))
             if len(found) > len(self.prompts):
                 self.prompts.append(prompt)
-        self._owners = torch.tensor(owners)
+        self.owners = torch.tensor(owners)
         self.names = [
             prompt.descriptor or prompt.text or f"embedding {place}"
             for place, prompt in enumerate(self.prompts)
@@ -72,7 +73,7 @@ class Pieces:
         self._prompt_weights = torch.as_tensor(
             classifier.prompts.weights if prompt_weights is None else prompt_weights, dtype=torch.float64
         )
-        self.weights = self._zeros(len(found)).index_add_(0, self._owners, self._prompt_weights)
+        self.weights = self._zeros(len(found)).index_add_(0, self.owners, self._prompt_weights)
         counts = self._zeros(self.classes).index_add_(0, self.places, (self.weights > 0).double())
         self.alone = (self.weights > 0) & (counts[self.places] == 1)
         self._weigh()
@@ -81,13 +82,13 @@ class Pieces:
         """The vectors and lengths that all similarities are made of."""
         width = self._texts.shape[1]
         sums = self._zeros(len(self.weights), width).index_add_(
-            0, self._owners, self._texts * self._prompt_weights[:, None]
+            0, self.owners, self._texts * self._prompt_weights[:, None]
         )
         class_sums = self._zeros(self.classes, width).index_add_(0, self.places, sums)
         class_weights = self._zeros(self.classes).index_add_(0, self.places, self.weights)
         # A piece of weight 0 is no part of any score, but people want to see how similar it is.
-        counts = self._owners.bincount()[:, None]
-        plain = self._zeros(len(self.weights), width).index_add_(0, self._owners, self._texts) / counts
+        counts = self.owners.bincount()[:, None]
+        plain = self._zeros(len(self.weights), width).index_add_(0, self.owners, self._texts) / counts
         unused = (self.weights == 0)[:, None]
         self.vectors = torch.where(unused, plain, sums / self.weights[:, None].masked_fill(unused, 1))
         self._class_means = class_sums / class_weights[:, None]
@@ -109,9 +110,9 @@ class Pieces:
             return images @ self.vectors.T
         cosines = images @ self._texts.T
         # In a piece that holds both, only prompts with a weight can win.
-        hidden = (self._prompt_weights == 0) & (self.weights[self._owners] > 0)
+        hidden = (self._prompt_weights == 0) & (self.weights[self.owners] > 0)
         cosines[:, hidden] = -torch.inf
-        return _maxima(cosines, self._owners, len(self.weights))
+        return _maxima(cosines, self.owners, len(self.weights))
 
     def factors(self, similarities: Tensor) -> Tensor:
         """f_p: Tensor[1, P], or for "max" Tensor[N, P]."""

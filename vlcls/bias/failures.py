@@ -1,0 +1,294 @@
+"""Failure modes: minimal combinations of words under which a class is recognised less often.
+
+After PRIME (Rezaei, Saberi, Moayeri & Feizi, "PRIME: Prioritizing Interpretability in Failure Mode
+Extraction", ICLR 2024): images are tagged first; then all combinations of tags are searched for those that
+have enough images, whose accuracy is well below that of the class, and that are minimal: each tag is needed.
+`docs/bias.md` says what of the paper could be confirmed and what is done otherwise. Otherwise is, above all,
+that being needed is tested: for each tag t of a combination S, the images with all of S are compared with
+those that have all of S but t (Fisher's exact test, one-sided). The p value of S is the greatest of these
+(an intersection-union test: S is refused as long as any tag may be superfluous), Holm-corrected over all
+combinations of all classes that have enough images on both sides. Which have enough is known before it is
+known what is right, so the correction is honest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlcls.bias.tags import Tags
+from vlcls.binomial import interval
+from vlcls.errors import EvaluationError
+from vlcls.evaluation.intervals import Estimate
+from vlcls.evaluation.significance import holm
+
+#: Combinations of one size in memory at once, and the most that are searched before size grows no further.
+MOST = 200_000
+
+
+@dataclass(frozen=True)
+class FailureMode:
+    """A class under a combination of words.
+
+    Attributes:
+        index: The class.
+        words: The combination, and `places` its columns in the tags.
+        count, right: Images of the class with all the words, and those predicted rightly.
+        others, others_right: The same of the other images of the class.
+        drop: Accuracy of the others less that with the words, with its interval (Newcombe 1998, method 10);
+            None if one side is empty.
+        p_value, adjusted: See the module; adjusted for all that was searched.
+        examples: Rows of images with all the words, wrongly predicted ones first.
+    """
+
+    index: int
+    words: tuple[str, ...]
+    places: tuple[int, ...]
+    count: int
+    right: int
+    others: int
+    others_right: int
+    drop: Estimate | None
+    p_value: float
+    adjusted: float
+    examples: tuple[int, ...]
+
+    def sentence(self, label: str) -> str:
+        """In words: what is recognised less often, and by how much."""
+        shown = " and ".join(f"“{word}”" for word in self.words)
+        if not self.count or not self.others:
+            return f"{label} with {shown}: {self.count} images, {self.others} without: nothing to compare"
+        return (
+            f"{label} with {shown}: {self.right} of {self.count} right ({self.right / self.count:.0%}), "
+            f"otherwise {self.others_right} of {self.others} ({self.others_right / self.others:.0%})"
+        )
+
+
+@dataclass(frozen=True)
+class FailureSearch:
+    """All that a search found.
+
+    Attributes:
+        modes: Most certain first.
+        tested: Combinations that p values are corrected for.
+        complete_to: Up to this size every combination with enough images was looked at.
+    """
+
+    modes: tuple[FailureMode, ...]
+    tested: int
+    complete_to: int
+
+
+def failure_modes(
+    right: Any,
+    class_indices: Any,
+    tags: Tags,
+    *,
+    alpha: float = 0.05,
+    least: int = 10,
+    drop: float = 0.1,
+    step: float = 0.05,
+    largest: int = 3,
+    examples: int = 6,
+) -> FailureSearch:
+    """Search the failure modes of every class.
+
+    Args:
+        right: bool[N], which images are predicted rightly.
+        class_indices: [N], their true classes.
+        tags: Of the same images.
+        alpha: Chance of any false one.
+        least: Images on each side of every comparison.
+        drop: What accuracy must fall by, against the other images of the class (PRIME's a).
+        step: What it must fall by with each word, against the combination without it (PRIME's b).
+        largest: Words of a combination.
+        examples: Rows to name for each.
+
+    Raises:
+        EvaluationError: Shapes that do not fit.
+    """
+    hits, classes = np.asarray(right, dtype=np.bool_), np.asarray(class_indices, dtype=np.int64)
+    if not len(hits) == len(classes) == len(tags.present):
+        raise EvaluationError(
+            f"{len(hits)} results, {len(classes)} classes and tags of {len(tags.present)} images do not fit"
+        )
+    found: list[tuple[int, tuple[int, ...]]] = []
+    comparisons: list[tuple[int, int, int, int]] = []  # images and right ones: with, and without the word
+    complete = largest
+    for index in np.unique(classes).tolist():
+        rows = np.flatnonzero(classes == index)
+        counts, size = _counts(tags.present[rows], hits[rows], least, largest)
+        complete = min(complete, size)
+        for places in counts:
+            against = _against(places, counts, least)
+            if against is not None:
+                found.append((index, places))
+                comparisons += against
+    p_values = _combined(_fisher(comparisons), [len(places) for _, places in found])
+    modes = []
+    for (index, places), p, adjusted in zip(found, p_values, holm(p_values), strict=True):
+        if adjusted > alpha:
+            continue
+        mode = _mode(index, places, hits, classes, tags, p, adjusted, examples)
+        if _falls(mode, drop) and _needed(mode, hits, classes, tags, step):
+            modes.append(mode)
+    modes.sort(key=lambda mode: (mode.p_value, len(mode.places), mode.index, mode.places))
+    return FailureSearch(tuple(modes), len(found), complete)
+
+
+def check_failure_modes(
+    modes: Sequence[FailureMode], right: Any, class_indices: Any, tags: Tags, *, examples: int = 6
+) -> tuple[FailureMode, ...]:
+    """The same combinations on other images: one test each, corrected for these alone.
+
+    Args:
+        modes: From `failure_modes`.
+        right, class_indices, tags: Of images that it has not seen, tagged by the same words.
+        examples: Rows to name for each.
+    """
+    hits, classes = np.asarray(right, dtype=np.bool_), np.asarray(class_indices, dtype=np.int64)
+    p_values = []
+    for mode in modes:
+        own = classes == mode.index
+        comparisons = [
+            _compared(tags.present[own], hits[own], mode.places, place) for place in range(len(mode.places))
+        ]
+        p_values.append(max(_fisher(comparisons)))
+    return tuple(
+        _mode(mode.index, mode.places, hits, classes, tags, p, adjusted, examples)
+        for mode, p, adjusted in zip(modes, p_values, holm(p_values), strict=True)
+    )
+
+
+def drop_interval(right: int, count: int, others_right: int, others: int) -> Estimate | None:
+    """others_right / others - right / count with the 95 % interval of Newcombe (1998), method 10."""
+    if not count or not others:
+        return None
+    here, there = right / count, others_right / others
+    low, high = interval(right, count)
+    others_low, others_high = interval(others_right, others)
+    apart = there - here
+    below = math.hypot(there - others_low, high - here)
+    above = math.hypot(others_high - there, here - low)
+    return Estimate(apart, apart - below, apart + above)
+
+
+# ---- search --------------------------------------------------------------------------------------------
+
+#: Of each combination that enough images have: images, and right ones.
+_Counts = dict[tuple[int, ...], tuple[int, int]]
+
+
+def _counts(
+    present: NDArray[np.bool_], hits: NDArray[np.bool_], least: int, largest: int
+) -> tuple[_Counts, int]:
+    """Level by level: no combination has more images than a part of it. Also the last complete size."""
+    counts: _Counts = {(): (len(hits), int(hits.sum()))}
+    sets: list[tuple[int, ...]] = [()]
+    for size in range(1, largest + 1):
+        level: _Counts = {}
+        for places, images, right in _extended(sets, present, hits, least):
+            level[places] = images, right
+            if len(level) > MOST:
+                return counts, size - 1
+        counts |= level
+        sets = list(level)
+    return counts, largest
+
+
+def _extended(
+    sets: Sequence[tuple[int, ...]], present: NDArray[np.bool_], hits: NDArray[np.bool_], least: int
+) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Every combination with one word more, behind its last, that enough images have."""
+    columns = present.astype(np.float32)  # sums of ones are exact, and products of float32 fast
+    step = max(1, 2**22 // max(1, max(present.shape)))
+    for start in range(0, len(sets), step):
+        some = sets[start : start + step]
+        members = np.stack([present[:, list(places)].all(1) for places in some]).astype(np.float32)
+        images, right = members @ columns, (members * hits) @ columns
+        last = np.array([places[-1] if places else -1 for places in some])
+        enough = (images >= least) & (np.arange(present.shape[1]) > last[:, None])
+        for row, column in zip(*np.nonzero(enough), strict=True):
+            yield (*some[row], int(column)), int(images[row, column]), int(right[row, column])
+
+
+def _against(places: tuple[int, ...], counts: _Counts, least: int) -> list[tuple[int, int, int, int]] | None:
+    """A combination against itself without each word; None if that leaves too few images to compare."""
+    images, right = counts[places]
+    result = []
+    for place in range(len(places)):
+        wider, wider_right = counts[places[:place] + places[place + 1 :]]
+        if wider - images < least:
+            return None
+        result.append((images, right, wider - images, wider_right - right))
+    return result or None
+
+
+def _compared(
+    present: NDArray[np.bool_], hits: NDArray[np.bool_], places: Sequence[int], place: int
+) -> tuple[int, int, int, int]:
+    wider = present[:, [*places[:place], *places[place + 1 :]]].all(1)
+    here = wider & present[:, places[place]]
+    without = wider & ~here
+    return int(here.sum()), int(hits[here].sum()), int(without.sum()), int(hits[without].sum())
+
+
+def _fisher(comparisons: Sequence[tuple[int, int, int, int]]) -> list[float]:
+    """One-sided: that so many or more of the wrong ones fall on the first side by chance."""
+    from scipy.stats import hypergeom
+
+    if not comparisons:
+        return []
+    images, right, others, others_right = np.array(comparisons).T
+    wrong, all_wrong = images - right, images - right + others - others_right
+    found = hypergeom.sf(wrong - 1, images + others, all_wrong, images)
+    values: list[float] = np.minimum(1, np.nan_to_num(found, nan=1.0)).tolist()  # nan: no images at all
+    return values
+
+
+def _combined(p_values: Sequence[float], sizes: Sequence[int]) -> list[float]:
+    """The greatest p value of each combination."""
+    if not sizes:
+        return []
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    greatest: list[float] = np.maximum.reduceat(np.asarray(p_values), starts).tolist()
+    return greatest
+
+
+def _mode(
+    index: int, places: tuple[int, ...], hits: NDArray[np.bool_], classes: NDArray[np.int64], tags: Tags,
+    p_value: float, adjusted: float, examples: int,
+) -> FailureMode:  # fmt: skip
+    own = classes == index
+    here = own & tags.present[:, list(places)].all(1)
+    others = own & ~here
+    count, right = int(here.sum()), int(hits[here].sum())
+    rest, rest_right = int(others.sum()), int(hits[others].sum())
+    rows = np.flatnonzero(here)
+    few = rows[np.argsort(hits[rows], kind="stable")][:examples]
+    return FailureMode(
+        index, tuple(tags.words[place] for place in places), places, count, right, rest, rest_right,
+        drop_interval(right, count, rest_right, rest), p_value, adjusted, tuple(few.tolist()),
+    )  # fmt: skip
+
+
+def _falls(mode: FailureMode, drop: float) -> bool:
+    return mode.drop is not None and mode.drop.value >= drop
+
+
+def _needed(
+    mode: FailureMode, hits: NDArray[np.bool_], classes: NDArray[np.int64], tags: Tags, step: float
+) -> bool:
+    """Whether accuracy is higher by `step` without any one of the words."""
+    own = classes == mode.index
+    present, right = tags.present[own], hits[own]
+    for place in range(len(mode.places)):
+        wider = present[:, [*mode.places[:place], *mode.places[place + 1 :]]].all(1)
+        if right[wider].mean() - mode.right / mode.count < step:
+            return False
+    return True

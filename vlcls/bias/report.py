@@ -1,0 +1,224 @@
+"""Everything that looks for bias, in one report: what is shown, and, only when asked, what was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlcls.bias.effects import Effect, without_piece
+from vlcls.bias.evidence import checked, part_of
+from vlcls.bias.failures import FailureMode, FailureSearch, check_failure_modes, failure_modes
+from vlcls.bias.reliance import RelianceSearch, descriptor_reliance
+from vlcls.bias.splits import Split, split_images
+from vlcls.bias.suggestions import Suggestion, measured_effect, suggest_removals
+from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
+from vlcls.editing import Scored, rescore, score
+from vlcls.evaluation.intervals import proportion
+
+if TYPE_CHECKING:
+    from vlcls.classifiers import PromptClassifier
+    from vlcls.labelled import LabelledEmbeddings
+
+#: Searches that share the chance of a false alarm.
+SEARCHES = 3
+
+
+@dataclass(frozen=True)
+class GroupAccuracy:
+    """Images of a group and those predicted rightly; `column` and `group` are empty for all images."""
+
+    column: str
+    group: str
+    count: int
+    right: int
+
+    def to_json(self) -> dict[str, Any]:
+        found = proportion(self.right, self.count)
+        return asdict(self) | {"accuracy": found.to_json() if found else None}
+
+
+@dataclass(frozen=True, eq=False)
+class BiasReport:
+    """What is wrong with a classifier, on the images that are shown.
+
+    Attributes:
+        split: Which images are shown, and which held out.
+        tagger: The vocabulary; None without one.
+        accuracies: Of all images shown, then of each group.
+        failures, reliance, suggestions: Found with a chance of `alpha` that any of them is false.
+        names: Of the images shown: what `FailureMode.examples` point at.
+        alpha: See above.
+    """
+
+    split: Split
+    tagger: Tagger | None
+    accuracies: tuple[GroupAccuracy, ...]
+    failures: FailureSearch
+    reliance: RelianceSearch
+    suggestions: tuple[Suggestion, ...]
+    names: tuple[str, ...]
+    alpha: float
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was found."""
+        return not (self.failures.modes or self.reliance.found or self.suggestions)
+
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Plain data; `labels` are the classifier's `labels.reported`."""
+        return {
+            "shown": len(self.split.shown),
+            "held_out": len(self.split.held_out),
+            "seed": self.split.seed,
+            "alpha": self.alpha,
+            "accuracies": [each.to_json() for each in self.accuracies],
+            "suggestions": [each.to_json() for each in self.suggestions],
+            "reliance": {
+                "tested": self.reliance.tested,
+                "found": [each.to_json() for each in self.reliance.found],
+            },
+            "failure_modes": {
+                "words": [] if self.tagger is None else list(self.tagger.words),
+                "tested": self.failures.tested,
+                "complete_to": self.failures.complete_to,
+                "found": [mode_to_json(mode, labels, self.names) for mode in self.failures.modes],
+            },
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What the images that were held out say of a report.
+
+    Attributes:
+        accuracies: Of all of them, then of each group.
+        failures: The same failure modes, one test each.
+        effects: Of each suggestion, if it were accepted alone.
+        names: Of these images.
+    """
+
+    accuracies: tuple[GroupAccuracy, ...]
+    failures: tuple[FailureMode, ...]
+    effects: tuple[Effect, ...]
+    names: tuple[str, ...]
+
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Plain data; `labels` are the classifier's `labels.reported`."""
+        return {
+            "accuracies": [each.to_json() for each in self.accuracies],
+            "failure_modes": [mode_to_json(mode, labels, self.names) for mode in self.failures],
+            "effects": [each.to_json() for each in self.effects],
+        }
+
+
+def find_bias(
+    classifier: PromptClassifier,
+    images: LabelledEmbeddings,
+    *,
+    vocabulary: tuple[Sequence[str], Any] | None = None,
+    split: Split | None = None,
+    alpha: float = 0.05,
+    above: float = 1.0,
+    least: int = 10,
+    seed: int = 0,
+) -> BiasReport:
+    """Look for failure modes, descriptors that depend on groups, and descriptors that cost the worst group.
+
+    Only images that are shown are looked at. Each of the three searches gets a third of `alpha`.
+
+    Args:
+        classifier: One made of descriptors, without a weighting.
+        images: With true classes (places in the classifier's labels) and groups.
+        vocabulary: T words, and their embeddings [T, D] by the classifier's encoder. Groups are words, too.
+        split: None: half of the images are held out.
+        alpha: Chance that anything is reported where there is nothing.
+        above: See `fit_tagger`.
+        least: See `failure_modes`.
+        seed: Of the split and of the permutation tests.
+
+    Raises:
+        EmbeddingError: Shapes that do not fit.
+        VlclsError: The classifier weighs prompts for each image.
+    """
+    checked(classifier, images.embeddings, images.class_indices, images.groups)
+    split = split or split_images(images.class_indices, images.groups, seed=seed)
+    shown = part_of(images, split.shown)
+    scored = score(classifier, shown.embeddings)
+    right = _right(scored, shown)
+    tagger = None
+    if vocabulary is not None:
+        tagger = fit_tagger(*vocabulary, shown.embeddings, classifier, above=above)
+    share = alpha / SEARCHES
+    own = (classifier, shown.embeddings, shown.class_indices, shown.groups)
+    return BiasReport(
+        split,
+        tagger,
+        _accuracies(right, shown),
+        failure_modes(right, shown.class_indices, _tags(tagger, shown), alpha=share, least=least),
+        descriptor_reliance(*own, alpha=share, seed=seed),
+        suggest_removals(*own, names=shown.names, alpha=share, seed=seed),
+        shown.names,
+        alpha,
+    )
+
+
+def check_held_out(
+    report: BiasReport,
+    classifier: PromptClassifier,
+    images: LabelledEmbeddings,
+    replaced: Sequence[PromptClassifier | None] | None = None,
+) -> HeldOut:
+    """Ask the images that were held out. Each time one changes something and asks again, they are worth less.
+
+    Args:
+        report: From `find_bias`.
+        classifier, images: The same as there.
+        replaced: For each suggestion with a replacement, the classifier that has it.
+    """
+    held = part_of(images, report.split.held_out)
+    scored = score(classifier, held.embeddings)
+    right = _right(scored, held)
+    effects = []
+    for place, suggestion in enumerate(report.suggestions):
+        given = replaced[place] if replaced else None
+        after = rescore(scored, given or without_piece(classifier, suggestion.piece))
+        effects.append(
+            measured_effect(suggestion, scored, after, held.class_indices, held.groups, names=held.names)
+        )
+    modes = check_failure_modes(report.failures.modes, right, held.class_indices, _tags(report.tagger, held))
+    return HeldOut(_accuracies(right, held), modes, tuple(effects), held.names)
+
+
+def mode_to_json(mode: FailureMode, labels: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    """A failure mode as plain data, in words and with the names of its examples."""
+    fields = {name: value for name, value in vars(mode).items() if name not in ("index", "places")}
+    return {
+        **fields,
+        "label": labels[mode.index],
+        "words": list(mode.words),
+        "sentence": mode.sentence(labels[mode.index]),
+        "drop": None if mode.drop is None else mode.drop.to_json(),
+        "examples": [names[row] for row in mode.examples],
+    }
+
+
+def _right(scored: Scored, images: LabelledEmbeddings) -> np.ndarray:
+    return (scored.predicted.cpu() == images.class_indices).numpy()
+
+
+def _tags(tagger: Tagger | None, images: LabelledEmbeddings) -> Tags:
+    groups = group_tags(images.groups, len(images))
+    return groups if tagger is None else joined_tags(tagger(images.embeddings), groups)
+
+
+def _accuracies(right: np.ndarray, images: LabelledEmbeddings) -> tuple[GroupAccuracy, ...]:
+    result = [GroupAccuracy("", "", len(right), int(right.sum()))]
+    for column, values in images.groups.items():
+        codes = np.asarray(values, dtype=str)
+        for value in np.unique(codes).tolist():
+            own = codes == value
+            result.append(GroupAccuracy(column, value, int(own.sum()), int(right[own].sum())))
+    return tuple(result)
