@@ -48,6 +48,10 @@ class PixelEncoder(Encoder):
         return self.table
 
     @property
+    def vocabulary(self):
+        return self.places
+
+    @property
     def description(self):
         return {"kind": "pixels", "texts": list(self.places)}
 
