@@ -163,7 +163,9 @@ def _descriptors_of(classifier: PromptClassifier, folder: str) -> DescriptorSet:
     for prompt in classifier.prompts:
         if prompt.descriptor is not None:
             kinds.add(prompt.kind)
-            own[prompt.class_index][prompt.descriptor] = Descriptor(prompt.descriptor, CLASSIFIER, prompt.weight)
+            own[prompt.class_index][prompt.descriptor] = Descriptor(
+                prompt.descriptor, CLASSIFIER, prompt.weight
+            )
     return DescriptorSet(
         classifier.labels,
         tuple(tuple(each.values()) for each in own),

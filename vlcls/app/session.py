@@ -237,7 +237,10 @@ def enlarged(descriptors: DescriptorSet, index: int, text: str) -> DescriptorSet
 
 
 def joined(
-    descriptors: DescriptorSet, index: int, others: Sequence[Descriptor], sources: Mapping[str, Mapping[str, str]]
+    descriptors: DescriptorSet,
+    index: int,
+    others: Sequence[Descriptor],
+    sources: Mapping[str, Mapping[str, str]],
 ) -> DescriptorSet:
     """Class `index` with those of some descriptors that it does not have yet, and where they came from."""
     known = {each.text.casefold() for each in descriptors.descriptors[index]}

@@ -1,9 +1,9 @@
 """An editing session on disk: saved as it goes, whole or not at all, and used by one server at a time.
 
-    FOLDER/start.json      the descriptors of the start, and what the session belongs to; never changes
-    FOLDER/session.json    everything since, each state as what it changes of the start
-    FOLDER/lock            held by the server that uses the folder; the system lets go of it when that is killed
-    FOLDER/exports/        descriptor files written for others
+FOLDER/start.json      the descriptors of the start, and what the session belongs to; never changes
+FOLDER/session.json    everything since, each state as what it changes of the start
+FOLDER/lock            held by the server that uses the folder; the system lets go of it when that is killed
+FOLDER/exports/        descriptor files written for others
 """
 
 from __future__ import annotations

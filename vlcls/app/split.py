@@ -29,7 +29,9 @@ def held_out(
         bool[N]: True for the held-out ones.
     """
     first: dict[bytes, int] = {}
-    owner = [first.setdefault(row.tobytes(), place) for place, row in enumerate(np.ascontiguousarray(embeddings))]
+    owner = [
+        first.setdefault(row.tobytes(), place) for place, row in enumerate(np.ascontiguousarray(embeddings))
+    ]
     units = np.random.default_rng(seed).permutation(np.unique(owner))
     ordered = sorted(units.tolist(), key=lambda unit: tuple(map(str, strata[unit])))
     ends = np.floor(np.arange(len(ordered) + 1) * share + 1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,13 +103,18 @@ def class_changes(seen: Seen, shown: Subset) -> list[PartChange]:
 
 def group_changes(seen: Seen, shown: Subset, column: str) -> list[PartChange]:
     """The same of the groups of a column."""
-    names, owner = np.unique(np.array(shown.groups[column], dtype=object).astype(str), return_inverse=True)
-    return _changes(seen, shown, owner, dict(enumerate(names.tolist())))
+    names, owner = group_places(shown.groups[column])
+    return _changes(seen, shown, owner, dict(enumerate(names)))
 
 
-def _changes(
-    seen: Seen, shown: Subset, owner: NDArray[np.int64], names: dict[int, str]
-) -> list[PartChange]:
+def group_places(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The groups of a column in alphabetical order, as `compare` has them, and which of them each image is in."""
+    names = sorted(set(values))
+    place = {name: index for index, name in enumerate(names)}
+    return names, np.array([place[value] for value in values], dtype=np.int64)
+
+
+def _changes(seen: Seen, shown: Subset, owner: NDArray[np.int64], names: dict[int, str]) -> list[PartChange]:
     before, after = rightness(seen, shown)
     found = []
     for place in np.unique(owner[before != after]).tolist():
@@ -136,9 +142,8 @@ def picked_class(seen: Seen, shown: Subset, index: int) -> Pick:
 def picked_group(seen: Seen, shown: Subset, column: int, place: int) -> Pick:
     """The images of a group, those that are wrong first."""
     name = list(shown.groups)[column]
-    values = np.array(shown.groups[name], dtype=object).astype(str)
-    value = np.unique(values)[place]
-    return Pick(f"{name}: {value}", _wrong_first(seen, shown, values == value))
+    names, owner = group_places(shown.groups[name])
+    return Pick(f"{name}: {names[place]}", _wrong_first(seen, shown, owner == place))
 
 
 def _wrong_first(seen: Seen, shown: Subset, chosen: NDArray[np.bool_]) -> tuple[int, ...]:

@@ -175,7 +175,9 @@ class Workbench:
             "note": " ".join(note.split()),
             "date": now(),
             "vlcls": __version__,
-            **{key: session.about[key] for key in ("images", "images content", "encoder", "wording", "split")},
+            **{
+                key: session.about[key] for key in ("images", "images content", "encoder", "wording", "split")
+            },
             "edits": "; ".join(step.said for step in session.steps[1 : session.place + 1]),
             "accuracy on shown images": f"{_rate(total.before, total.count)} at the start, "
             f"{_rate(total.after, total.count)} now, of {len(material.shown)}",
@@ -198,7 +200,9 @@ class Workbench:
         shown = self.material.shown
         start = self._scores[0][1]
         scored, encoded = self._scored(session.descriptors)
-        comparison = compare(start, scored, shown.truth, shown.groups, [str(row) for row in shown.rows.tolist()])
+        comparison = compare(
+            start, scored, shown.truth, shown.groups, [str(row) for row in shown.rows.tolist()]
+        )
         return Seen(session, start, scored, comparison, time.perf_counter() - began, encoded)
 
     def _scored(self, descriptors: DescriptorSet) -> tuple[Scored, int]:
