@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlcls.app.actions import Request, act
 from vlcls.app.history import held_out, history
@@ -21,8 +21,10 @@ from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
 from vlcls.errors import MissingExtraError
 
-if TYPE_CHECKING:
-    from gradio import Blocks
+try:
+    import gradio as gr  # here, not where it is used: it looks at the annotations of what it calls
+except ImportError as error:
+    raise MissingExtraError("the editor", "app") from error
 
 Draw = Callable[[Workbench, View], str]
 
@@ -42,21 +44,13 @@ def panels(asking: Asking | None) -> tuple[Panel, ...]:
         Panel("overview", "Overview", overview),
         Panel("images", "Images", images),
         Panel("descriptors", "Descriptors", lambda b, v: descriptors(b, v, can_ask=asking is not None)),
-        Panel("history", "History and export", history),
-        Panel("held-out", "Held-out check", held_out),
+        Panel("history", "History", history),
+        Panel("held-out", "Held-out", held_out),
     )
 
 
-def build_page(bench: Workbench, asking: Asking | None = None) -> Blocks:
-    """The page of a session.
-
-    Raises:
-        MissingExtraError: Gradio is not installed.
-    """
-    try:
-        import gradio as gr
-    except ImportError as error:
-        raise MissingExtraError("the editor", "app") from error
+def build_page(bench: Workbench, asking: Asking | None = None) -> gr.Blocks:
+    """The page of a session."""
     page = _Page(bench, asking)
     script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     with gr.Blocks(title="vlcls edit", analytics_enabled=False, fill_width=True) as blocks:
@@ -118,8 +112,6 @@ class _Page:
 
     def _drawn(self, view: View) -> list[Any]:
         """Only the head and the tab that is shown: the others are drawn when they are."""
-        import gradio as gr
-
         bodies = [
             panel.draw(self.bench, view) if panel.id == view.tab else gr.skip() for panel in self.panels
         ]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vlcls.app.more import Asking
-from vlcls.app.page import build_page
 from vlcls.app.pictures import PICTURE, THUMBNAIL, Pictures
 from vlcls.app.workbench import Workbench
 from vlcls.errors import MissingExtraError, SessionError
@@ -103,7 +102,7 @@ def build_app(bench: Workbench, *, host: str = LOOPBACK, asking: Asking | None =
     Raises:
         MissingExtraError: Gradio is not installed.
     """
-    # Gradio reads these when it is imported: no analytics, and its own files below the session's folder.
+    # Gradio reads these when it is imported, or a page is built: no analytics, and its own files below the session's folder.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(bench.folder.resolve() / "gradio")
     try:
@@ -111,6 +110,7 @@ def build_app(bench: Workbench, *, host: str = LOOPBACK, asking: Asking | None =
         from fastapi import FastAPI, Response
     except ImportError as error:
         raise MissingExtraError("the editor", "app") from error
+    from vlcls.app.page import build_page
 
     blocks = build_page(bench, asking)
     pictures = Pictures(bench.material.sources)
