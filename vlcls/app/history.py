@@ -20,7 +20,8 @@ _MOST = 200
 
 def history(bench: Workbench, view: View) -> str:
     """Changes, snapshots, differences and the export."""
-    return f'<div class="vx-columns">{_steps(bench)}{_snapshots(bench)}{_difference(bench, view)}{_export(bench, view)}</div>'
+    parts = (_steps(bench), _snapshots(bench), _difference(bench, view), _export(bench, view))
+    return f'<div class="vx-columns">{"".join(parts)}</div>'
 
 
 def _steps(bench: Workbench) -> str:
@@ -41,7 +42,8 @@ def _snapshots(bench: Workbench) -> str:
     ]
     form = (
         '<div class="vx-row" data-collect><input type="text" name="snapshot" value="" placeholder="name" '
-        f'aria-label="name of the snapshot" maxlength="200">{button("snapshot", "Keep the descriptors of now")}</div>'
+        'aria-label="name of the snapshot" maxlength="200">'
+        f"{button('snapshot', 'Keep the descriptors of now')}</div>"
     )
     return section("Snapshots", form, table(("", ""), rows) if rows else "")
 
@@ -57,7 +59,8 @@ def _difference(bench: Workbench, view: View) -> str:
     before = session.snapshots.get(view.against, session.start)
     changes = diff_descriptors(before, session.descriptors)
     lines = "".join(
-        f'<li class="{change.kind}">{_MARKS[change.kind]} <b>{text(change.class_name, 60)}</b>: {text(change.text)}'
+        f'<li class="{change.kind}">{_MARKS[change.kind]} <b>{text(change.class_name, 60)}</b>: '
+        f"{text(change.text)}"
         f"{f' (weight {change.weights[0]:g} → {change.weights[1]:g})' if change.weights else ''}</li>"
         for change in changes[:_MOST]
     )
@@ -69,17 +72,20 @@ def _difference(bench: Workbench, view: View) -> str:
 
 def _export(bench: Workbench, view: View) -> str:
     form = (
-        '<div class="vx-form" data-collect><input type="text" name="name" value="edited" aria-label="file name">'
-        '<textarea name="note" rows="2" placeholder="a note: what was changed, and why" aria-label="note"></textarea>'
+        '<div class="vx-form" data-collect>'
+        '<input type="text" name="name" value="edited" aria-label="file name">'
+        '<textarea name="note" rows="2" placeholder="a note: what was changed, and why" aria-label="note">'
+        "</textarea>"
         f"{button('export', 'Export the descriptors', kind='vx-primary')}</div>"
     )
     done = ""
     if view.exported is not None:
         name, content = view.exported
+        own = whole(name.rpartition("/")[2])
         data = base64.b64encode(content.encode("utf-8", "replace")).decode()
         done = (
             f'<p id="vx-exported">Written to <code>{text(name, 400)}</code>. '
-            f'<a download="{whole(name.rpartition("/")[2])}" href="data:application/json;base64,{data}">Download</a></p>'
+            f'<a download="{own}" href="data:application/json;base64,{data}">Download</a></p>'
         )
     return section("Export", form, done)
 
@@ -90,12 +96,16 @@ def held_out(bench: Workbench, view: View) -> str:
     asked = len(session.looks)
     times = "once" if asked == 1 else f"{asked} times"
     said = (
-        f"<p>{count} images, chosen by chance before the first edit ({text(bench.material.split)}), are in no other "
-        "figure of this page. They tell what an edit is worth on images that it was not made for, as long as they "
-        f"are seldom asked: whoever edits until they agree has fitted them too. <b>Asked {times} so far.</b></p>"
+        f"<p>{count} images, chosen by chance before the first edit ({text(bench.material.split)}), are in "
+        "no other figure of this page. They tell what an edit is worth on images that it was not made for, "
+        "as long as they are seldom asked: whoever edits until they agree has fitted them too. "
+        f"<b>Asked {times} so far.</b></p>"
     )
     if not count:
-        return '<p class="vx-note">This session holds no images out (--held-out 0): nothing here can confirm an edit.</p>'
+        return (
+            '<p class="vx-note">This session holds no images out (--held-out 0): nothing here can confirm an '
+            "edit.</p>"
+        )
     ask = button("look", f"Look at the held-out images ({asked + 1}.)", kind="vx-primary")
     looks = "".join(_look(number, look) for number, look in reversed(list(enumerate(session.looks, 1))))
     return section("Held-out images", said, ask, looks)

@@ -16,7 +16,7 @@ _BARS = 12
 def images(bench: Workbench, view: View) -> str:
     """The gallery above, the image below it."""
     if view.pick is None and view.image is None:
-        return '<p class="vx-note">Pick a confused pair, a group or a class in the overview to see its images.</p>'
+        return '<p class="vx-note">Pick a confused pair, a group or a class in the overview.</p>'
     return _gallery(bench, view) + (_image(bench, view.image) if view.image is not None else "")
 
 
@@ -112,6 +112,7 @@ def _lead(found: Explanation) -> str:
         parts += f", {apart.agreement:+.4f} because prompts of one agree more than those of the other"
     plain = f"leads {found.runner_up.label} by {apart.difference:.4f}: {parts}".replace("-0.", "−0.")
     return (
-        f'<p class="vx-note"><b>{text(found.predicted.label)}</b> {text(plain, 400)}. A bar is a descriptor\'s part in '
-        "its class's lead over any other: what it has above the image's average similarity.</p>"
+        f'<p class="vx-note"><b>{text(found.predicted.label)}</b> {text(plain, 400)}. A bar is a '
+        "descriptor's part in its class's lead over any other: what it has above the image's average "
+        "similarity.</p>"
     )

@@ -1,4 +1,4 @@
-"""What an editing session works on: images of known classes, embedded and split, and the classifier to edit."""
+"""What an editing session works on: images of known classes, embedded and split, and a classifier."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ class Wording:
     @property
     def told(self) -> str:
         """For people and for comparing."""
-        templates = "none" if self.templates is None else self.templates
-        return f"{self.phrasing}, templates {templates if isinstance(templates, str) else list(templates)}"
+        given = self.templates
+        named = given is None or isinstance(given, (str, Path))
+        return f"{self.phrasing}, templates {given if named else list(given)}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The head of the page and the overview: how good the classifier is now, where it is not, and what changed."""
+"""The head of the page and the overview: how good the classifier is, where it is not, what changed."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def overview(bench: Workbench, view: View) -> str:
     parts.append(section("By class, the worst first", table(_HEAD, rows), _more(len(worst))))
     unread = f" {material.unread} images could not be read and are left out." if material.unread else ""
     few = (
-        f'<p class="vx-note">{text(material.name)}: {len(material.shown)} images are shown, {len(material.held)} '
-        f"are held out and in none of these figures.{unread}</p>"
+        f'<p class="vx-note">{text(material.name)}: {len(material.shown)} images are shown, '
+        f"{len(material.held)} are held out and in none of these figures.{unread}</p>"
     )
     return few + f'<div class="vx-columns">{"".join(parts)}</div>'
 
@@ -143,7 +143,10 @@ def _pairs(bench: Workbench) -> str:
     counts = dict(zip(names, bench.material.shown.truth.bincount(minlength=len(names)).tolist(), strict=True))
     rows = [
         row(
-            button("pair", f"{text(names[truth], 60)} → {text(names[given], 60)}", kind="vx-link", truth=truth, given=given),
+            button(
+                "pair", f"{text(names[truth], 60)} → {text(names[given], 60)}", kind="vx-link",
+                truth=truth, given=given,
+            ),
             f"{count} of {counts[names[truth]]}",
         )
         for truth, given, count in pairs(seen, bench.material.shown)

@@ -31,7 +31,7 @@ class Pictures:
         self._bytes = 0
 
     def jpeg(self, place: int, side: int) -> bytes | None:
-        """Image `place`, its longer side at most `side` pixels; None if there is none, or it cannot be read."""
+        """Image `place`, at most `side` pixels wide and high; None if it cannot be had."""
         if not 0 <= place < len(self._sources):
             return None
         with self._lock:

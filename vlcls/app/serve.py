@@ -1,4 +1,4 @@
-"""Serving the page, and nothing else: on this machine alone, no file by its path, no upload, no other site."""
+"""Serving the page, and nothing else: on this machine, no file by its path, no upload, no other site."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def build_app(bench: Workbench, *, host: str = LOOPBACK, asking: Asking | None =
     Raises:
         MissingExtraError: Gradio is not installed.
     """
-    # Gradio reads these when it is imported, or a page is built: no analytics, and its own files below the session's folder.
+    # Gradio reads these when it is imported, or a page is built: no analytics, and
+    # its own files below the session's folder.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(bench.folder.resolve() / "gradio")
     try:
@@ -156,7 +157,8 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         raise SessionError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}; give another --port (0: any free one)"
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; "
+            "give another --port (0: any free one)"
         ) from error
     return found
 

@@ -1,8 +1,8 @@
 """An editing session as an immutable value: every state of the descriptors, undo, redo, snapshots and looks.
 
 Nothing here knows of images, models or pages. A change makes a new `Session` with the next revision, and a
-change that was asked for at another revision than the session's is refused: two browser tabs cannot write over
-each other's work.
+change that was asked for at another revision than the session's is refused: two browser tabs cannot write
+over each other's work.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def check_revision(session: Session, revision: int) -> None:
     """
     if session.revision != revision:
         raise SessionError(
-            "the session was changed in another tab meanwhile, and nothing was done: look at it as it is now, "
-            "and try again"
+            "the session was changed in another tab meanwhile, and nothing was done: look at it as it is "
+            "now, and try again"
         )
 
 

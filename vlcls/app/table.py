@@ -31,8 +31,8 @@ def descriptors(bench: Workbench, view: View, *, can_ask: bool) -> str:
     ask = button("more", "Ask the language model for more", index=view.index, slow=1) if can_ask else ""
     count = f"{len(own)} {known.style}" if own else "none: the class is scored by its bare name"
     return (
-        f'<div class="vx-form" data-collect><div class="vx-tools"><label>Class <select data-do="class">{options}'
-        f'</select></label><span class="vx-note">{count}</span>'
+        '<div class="vx-form" data-collect><div class="vx-tools"><label>Class '
+        f'<select data-do="class">{options}</select></label><span class="vx-note">{count}</span>'
         f"{button('class-images', 'its images', kind='vx-small', index=view.index)}</div>"
         f'<div class="vx-rows">{rows}</div>'
         '<div class="vx-row vx-new"><input type="text" name="new" value="" placeholder="a new descriptor" '
@@ -48,8 +48,9 @@ def _row(index: int, place: int, each: Descriptor, marks: list[str]) -> str:
     source = "by hand" if each.source == HAND else text(each.source, 30)
     edited = ", edited" if each.edited else ""
     return (
-        f'<div class="vx-row"><input type="text" name="text-{place}" value="{whole(each.text)}" aria-label="descriptor">'
-        f'<input type="number" name="weight-{place}" value="{each.weight:g}" min="0" step="any" aria-label="weight">'
+        f'<div class="vx-row"><input type="text" name="text-{place}" value="{whole(each.text)}" '
+        f'aria-label="descriptor"><input type="number" name="weight-{place}" value="{each.weight!r}" min="0" '
+        'step="any" aria-label="weight">'
         f"{button('delete', 'Delete', kind='vx-small vx-delete', index=index, place=place)}"
         f'<span class="vx-marks"><span class="vx-audit" data-audit="{place}"></span>{lint}'
         f"<small>{source}{edited}</small></span></div>"

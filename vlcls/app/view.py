@@ -66,7 +66,7 @@ class View:
 
 @dataclass(frozen=True)
 class PartChange:
-    """The images of a class or group: how many, right at the start and now, and the change with its interval."""
+    """The images of a class or group: right at the start and now, and the change."""
 
     name: str
     place: int
@@ -98,7 +98,7 @@ def class_changes(seen: Seen, shown: Subset) -> list[PartChange]:
     """Classes of which an image turned right or wrong, the greatest change first."""
     names = seen.session.start.labels.reported
     owner = shown.truth.numpy()
-    return _changes(seen, shown, owner, {place: name for place, name in enumerate(names)})
+    return _changes(seen, shown, owner, dict(enumerate(names)))
 
 
 def group_changes(seen: Seen, shown: Subset, column: str) -> list[PartChange]:
@@ -108,7 +108,7 @@ def group_changes(seen: Seen, shown: Subset, column: str) -> list[PartChange]:
 
 
 def group_places(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """The groups of a column in alphabetical order, as `compare` has them, and which of them each image is in."""
+    """The groups of a column in the order of `compare`, and which of them each image is in."""
     names = sorted(set(values))
     place = {name: index for index, name in enumerate(names)}
     return names, np.array([place[value] for value in values], dtype=np.int64)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlcls.cli.options import (
-    CLASSES,
     MODEL,
     AggregateOption,
     Cache,
@@ -67,7 +66,8 @@ def edit(
         ),
     ] = Path("vlcls-edit"),
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than the default let others in.", rich_help_panel=SERVER)
+        str,
+        typer.Option(help="Address to listen on; another one lets others in.", rich_help_panel=SERVER),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)
