@@ -9,7 +9,7 @@ const send = (target, more) => {
     for (const field of form.querySelectorAll("[name]")) data.fields[field.name] = field.value;
   }
   window.vlclsAsked = performance.now();
-  trigger(target.dataset.slow ? "submit" : "click", data);
+  trigger("click", data);
 };
 
 element.addEventListener("click", (event) => {

@@ -6,8 +6,10 @@ A tab of the page is one entry in `PANELS`. An action comes from a button with `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,17 @@ except ImportError as error:
     raise MissingExtraError("the editor", "app") from error
 
 Draw = Callable[[Workbench, View], str]
+
+#: Browser tabs that are remembered; one that was forgotten starts with the overview again.
+_MOST_TABS = 256
+
+
+@dataclass
+class _Tab:
+    """A browser tab: what it sees, and a lock, so that it does one thing after another."""
+
+    view: View
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True)
@@ -54,10 +67,9 @@ def build_page(bench: Workbench, asking: Asking | None = None) -> gr.Blocks:
     page = _Page(bench, asking)
     script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     with gr.Blocks(title="vlcls edit", analytics_enabled=False, fill_width=True) as blocks:
-        view = gr.State(View(0))
 
-        def html(name: str, **options: Any) -> Any:
-            return gr.HTML("", elem_id=name, js_on_load=script, apply_default_css=False, **options)
+        def html(name: str) -> gr.HTML:
+            return gr.HTML("", elem_id=name, js_on_load=script, apply_default_css=False)
 
         top = html("vx-top")
         with gr.Tabs(selected="overview", elem_id="vx-tabs") as tabs:
@@ -67,52 +79,72 @@ def build_page(bench: Workbench, asking: Asking | None = None) -> gr.Blocks:
                     shown.append(html(f"vx-{panel.id}"))
                 selected.append(tab)
         audit = html("vx-verdicts")
-        outputs = [view, tabs, top, *shown]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        quick = {**quiet, "concurrency_id": "act", "concurrency_limit": 1, "trigger_mode": "multiple"}
-
-        def acted(seen: View, event: gr.EventData) -> list[Any]:
-            return page.acted(seen, event._data if isinstance(event._data, dict) else {})
-
+        outputs = [tabs, top, *shown]
+        # Without Gradio's queue: its stream of answers loses one that is asked for while the stream closes.
+        plain: dict[str, Any] = {
+            "queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"
+        }  # fmt: skip
         for source in (top, *shown):
-            source.click(acted, view, outputs, **quick).then(page.verdicts, view, audit, **quiet)
-            # Slow ones go beside the others, not before them.
-            source.submit(acted, view, outputs, **quiet).then(page.verdicts, view, audit, **quiet)
+            source.click(page.acted, None, outputs, **plain).then(page.verdicts, None, audit, **plain)
         for panel, tab in zip(page.panels, selected, strict=True):
-            tab.select(page.selecting(panel.id), view, outputs, **quick).then(
-                page.verdicts, view, audit, **quiet
+            tab.select(page.selecting(panel.id), None, outputs, **plain).then(
+                page.verdicts, None, audit, **plain
             )
-        blocks.load(page.opened, None, outputs, **quick)
+        blocks.load(page.opened, None, outputs, **plain)
     return blocks
 
 
 class _Page:
-    """What Gradio calls; every method gives the outputs: view, tabs, head, and each panel."""
+    """What Gradio calls; each but `verdicts` gives what is drawn: tabs, head, and every panel."""
 
     def __init__(self, bench: Workbench, asking: Asking | None) -> None:
         self.bench, self.asking, self.panels = bench, asking, panels(asking)
+        self._lock = threading.Lock()
+        #: What each browser tab sees, the last used one last.
+        self._views: OrderedDict[str, _Tab] = OrderedDict()
 
-    def opened(self) -> list[Any]:
-        return self._drawn(View(self.bench.seen.session.revision))
+    def opened(self, request: gr.Request) -> list[Any]:
+        tab = self._tab(request)
+        with tab.lock:
+            tab.view = View(self.bench.seen.session.revision)
+            return self._drawn(tab.view)
 
-    def acted(self, view: View, data: Mapping[str, Any]) -> list[Any]:
-        return self._drawn(act(Request(self.bench, view, data, self.asking)))
+    def acted(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        data = event._data if isinstance(event._data, dict) else {}
+        tab = self._tab(request)
+        with tab.lock:  # two quick presses are one after the other, not two tabs
+            tab.view = act(Request(self.bench, tab.view, data, self.asking))
+            return self._drawn(tab.view)
 
-    def selecting(self, tab: str) -> Callable[[View], list[Any]]:
-        def selected(view: View) -> list[Any]:
-            # What another tab of the browser did is seen now, and may be changed from here.
-            revision = self.bench.seen.session.revision
-            told = view if view.tab == tab else replace(view, message="", failed=False, exported=None)
-            return self._drawn(replace(told, tab=tab, revision=revision))
+    def selecting(self, chosen: str) -> Callable[[gr.Request], list[Any]]:
+        def selected(request: gr.Request) -> list[Any]:
+            tab = self._tab(request)
+            with tab.lock:
+                view = tab.view
+                if view.tab != chosen:
+                    view = replace(view, tab=chosen, message="", failed=False, exported=None)
+                # What another browser tab did is seen now, and may be changed from here.
+                tab.view = replace(view, revision=self.bench.seen.session.revision)
+                return self._drawn(tab.view)
 
         return selected
 
-    def verdicts(self, view: View) -> str:
+    def verdicts(self, request: gr.Request) -> str:
+        view = self._tab(request).view
         return verdicts(self.bench, view) if view.tab == "descriptors" else ""
+
+    def _tab(self, request: gr.Request) -> _Tab:
+        key = str(request.session_hash)
+        with self._lock:
+            found = self._views.setdefault(key, _Tab(View(self.bench.seen.session.revision)))
+            self._views.move_to_end(key)
+            if len(self._views) > _MOST_TABS:
+                self._views.popitem(last=False)
+            return found
 
     def _drawn(self, view: View) -> list[Any]:
         """Only the head and the tab that is shown: the others are drawn when they are."""
         bodies = [
             panel.draw(self.bench, view) if panel.id == view.tab else gr.skip() for panel in self.panels
         ]
-        return [view, gr.Tabs(selected=view.tab), head(self.bench, view), *bodies]
+        return [gr.Tabs(selected=view.tab), head(self.bench, view), *bodies]

@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 #: All that the page asks for. Gradio can do more: give out and take in files, act for other servers, ...
 _SERVED = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/(assets|static)/[\w./-]+|/(thumbnail|picture)/\d{1,9}"
-    r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|startup-events|reset|cancel)/?"
+    r"|/gradio_api/(run/predict|heartbeat/\w+|startup-events)/?"
 )
 #: Nothing from elsewhere, whatever slips into the page. Gradio's own scripts need inline and eval.
 _POLICY = (
