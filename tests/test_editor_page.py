@@ -265,12 +265,14 @@ def test_the_server_gives_out_nothing_but_the_page_and_its_images(bench: Workben
     secret.write_text("secret")
     session = tmp_path / "session" / "session.json"
     with served(bench) as url:
-        assert get(url, "/") == get(url, "/config") == get(url, "/thumbnail/0") == get(url, "/picture/31") == 200
+        assert (
+            get(url, "/") == get(url, "/config") == get(url, "/thumbnail/0") == get(url, "/picture/31") == 200
+        )
         for path in (
             f"/gradio_api/file={secret}", f"/gradio_api/file={session}", f"/file={secret}", "/thumbnail/32",
             "/picture/-1", "/thumbnail/..%2f..%2fetc%2fpasswd", "/assets/../../../../etc/passwd",
             "/static/%2e%2e/%2e%2e/secret.txt", "/gradio_api/proxy=http://127.0.0.1/", "/docs", "/openapi.json",
-            "/gradio_api/info", "/monitoring", "/gradio_api/upload_progress", "/gradio_api/app_id",
+            "/gradio_api/queue/data", "/gradio_api/info", "/monitoring", "/gradio_api/upload_progress", "/gradio_api/app_id",
         ):  # fmt: skip
             assert get(url, path) in (404, 422), path
         assert get(url, "/gradio_api/upload", "POST", "x") == 404
@@ -279,8 +281,12 @@ def test_the_server_gives_out_nothing_but_the_page_and_its_images(bench: Workben
         assert get(url, "/config", Host="localhost:1") == 200
         join = {"data": [None], "fn_index": 0, "session_hash": "x"}
         sent = json.dumps(join)
-        assert get(url, "/gradio_api/queue/join", "POST", sent, Origin="http://evil.example") == 404
-    assert not [path for path in tmp_path.iterdir() if path.name not in ("images", "birds.json", "session", "secret.txt")]
+        assert get(url, "/gradio_api/run/predict", "POST", sent, Origin="http://evil.example") == 404
+    assert not [
+        path
+        for path in tmp_path.iterdir()
+        if path.name not in ("images", "birds.json", "session", "secret.txt")
+    ]
 
 
 def test_the_page_names_no_other_place(bench: Workbench):
@@ -289,14 +295,19 @@ def test_the_page_names_no_other_place(bench: Workbench):
     with served(bench) as url:
         for path in ("", "theme.css", "config"):
             content = urllib.request.urlopen(url + path).read().decode()
-            for elsewhere in ("googleapis", "gstatic", "cdn", "unpkg", "https://huggingface.co", "iframe-resizer"):
+            for elsewhere in (
+                "googleapis",
+                "gstatic",
+                "cdn",
+                "unpkg",
+                "https://huggingface.co",
+                "iframe-resizer",
+            ):
                 if path != "" or elsewhere in ("googleapis", "gstatic"):
                     assert elsewhere not in content, (path, elsewhere)
 
 
-def test_a_language_model_is_asked_for_more(
-    browser: Any, bench: Workbench, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_language_model_is_asked_for_more(browser: Any, bench: Workbench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     answer = chat('{"descriptors": ["a red beak", "a red body", "thin legs"]}')
     with (

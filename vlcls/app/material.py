@@ -162,7 +162,7 @@ def _descriptors_of(classifier: PromptClassifier, folder: str) -> DescriptorSet:
     own: list[dict[str, Descriptor]] = [{} for _ in classifier.labels.names]
     kinds = set()
     for prompt in classifier.prompts:
-        if prompt.descriptor is not None:
+        if prompt.descriptor:
             kinds.add(prompt.kind)
             own[prompt.class_index][prompt.descriptor] = Descriptor(
                 prompt.descriptor, CLASSIFIER, prompt.weight

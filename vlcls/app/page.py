@@ -120,11 +120,14 @@ class _Page:
         def selected(request: gr.Request) -> list[Any]:
             tab = self._tab(request)
             with tab.lock:
-                view = tab.view
-                if view.tab != chosen:
-                    view = replace(view, tab=chosen, message="", failed=False, exported=None)
                 # What another browser tab did is seen now, and may be changed from here.
-                tab.view = replace(view, revision=self.bench.seen.session.revision)
+                revision = self.bench.seen.session.revision
+                if tab.view.tab == chosen and tab.view.revision == revision:
+                    # An action chose it and has drawn it: whatever was typed since must stay.
+                    return [gr.skip() for _ in range(2 + len(self.panels))]
+                tab.view = replace(
+                    tab.view, tab=chosen, revision=revision, message="", failed=False, exported=None
+                )
                 return self._drawn(tab.view)
 
         return selected
