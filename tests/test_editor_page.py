@@ -110,6 +110,7 @@ def test_the_whole_story(browser: Any, bench: Workbench, tmp_path: Path):
         page.fill("[name=new]", "a red beak")
         page.press("[name=new]", "Enter")
         watched.until(".vx-step", '"a red beak" added')
+        page.wait_for_function("document.querySelector('[name=new]').value === ''")
         page.wait_for_selector("[name=text-1]")
         page.fill("[name=text-0]", "a bright red body")
         page.fill("[name=weight-1]", "0.5")
@@ -117,6 +118,10 @@ def test_the_whole_story(browser: Any, bench: Workbench, tmp_path: Path):
         watched.until(".vx-step", "is now")
         # Bars of class "gull": what the audit found arrives by itself.
         page.wait_for_function("document.querySelector('[data-audit=\"0\"]').textContent.length > 0")
+        # What was typed and not applied does not follow to another class.
+        page.fill("[name=text-0]", "a typing error")
+        page.select_option("select[data-do=class]", "1")
+        page.wait_for_function("document.querySelector('[name=text-0]').value === 'a green body'")
         watched.tab("Held-out", "[data-do=look]")
         assert "Asked 0 times so far" in watched.text("#vx-held-out")
         page.click("[data-do=look]")
@@ -137,7 +142,7 @@ def test_the_whole_story(browser: Any, bench: Workbench, tmp_path: Path):
     told = read_descriptors(exported).sources["vlcls edit"]
     assert told["note"] == "the sea is no part of a gull" and told["looks at held-out images"] == "1"
     assert told["accuracy on shown images"].endswith("now, of 16")
-    # The exported file through `vlcls evaluate`: the accuracy of the page, shown and held-out images together.
+    # The exported file through `vlcls evaluate`: the page's accuracy on shown and held-out images.
     results = evaluate(
         tmp_path / "images", "descriptors", ColourEncoder(), tmp_path / "run", descriptors=exported,
         controls=False, cache=False,
@@ -271,8 +276,9 @@ def test_the_server_gives_out_nothing_but_the_page_and_its_images(bench: Workben
         for path in (
             f"/gradio_api/file={secret}", f"/gradio_api/file={session}", f"/file={secret}", "/thumbnail/32",
             "/picture/-1", "/thumbnail/..%2f..%2fetc%2fpasswd", "/assets/../../../../etc/passwd",
-            "/static/%2e%2e/%2e%2e/secret.txt", "/gradio_api/proxy=http://127.0.0.1/", "/docs", "/openapi.json",
-            "/gradio_api/queue/data", "/gradio_api/info", "/monitoring", "/gradio_api/upload_progress", "/gradio_api/app_id",
+            "/static/%2e%2e/%2e%2e/secret.txt", "/gradio_api/proxy=http://127.0.0.1/", "/docs",
+            "/openapi.json", "/gradio_api/queue/data", "/gradio_api/info", "/monitoring",
+            "/gradio_api/upload_progress", "/gradio_api/app_id",
         ):  # fmt: skip
             assert get(url, path) in (404, 422), path
         assert get(url, "/gradio_api/upload", "POST", "x") == 404

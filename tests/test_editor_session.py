@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -255,8 +256,8 @@ def test_a_killed_server_loses_nothing(tmp_path: Path, encoder: ColourEncoder):
     make_images(tmp_path / "images")
     script = Path(__file__).with_name("editor_world.py")
     child = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**__import__("os").environ, "PYTHONPATH": str(Path(vlcls.__file__).parent.parent)},
+        [sys.executable, str(script), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": str(Path(vlcls.__file__).parent.parent)},
     )  # fmt: skip
     try:
         assert child.stdout is not None and child.stdout.readline() == "edited\n"
@@ -314,7 +315,8 @@ def test_requests_are_checked(bench: Workbench):
     shown = len(bench.material.shown)
     for data in (
         {}, {"do": "explode"}, {"do": "image", "place": str(shown)}, {"do": "image", "place": "-1"},
-        {"do": "image", "place": "٣"}, {"do": "pair", "truth": "0"}, {"do": "delete", "index": "0", "place": "9"},
+        {"do": "image", "place": "٣"}, {"do": "pair", "truth": "0"},
+        {"do": "delete", "index": "0", "place": "9"},
         {"do": "apply", "index": "0", "fields": {"weight-0": "much", "text-0": "x"}},
         {"do": "apply", "index": "0", "fields": ["x"]}, {"do": "add", "index": "0", "fields": {"new": " "}},
         {"do": "restore", "number": "0"}, {"do": "more", "index": "0"}, {"do": "undo"},

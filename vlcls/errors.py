@@ -54,7 +54,7 @@ class EvaluationError(VlclsError, ValueError):
 
 
 class SessionError(VlclsError):
-    """An editing session cannot be opened, changed or kept: in use elsewhere, changed meanwhile, or damaged."""
+    """An editing session cannot be opened, changed or kept: in use, changed meanwhile, or damaged."""
 
 
 class VlclsWarning(UserWarning):

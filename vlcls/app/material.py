@@ -54,8 +54,9 @@ class Wording:
     def told(self) -> str:
         """For people and for comparing."""
         given = self.templates
-        named = given is None or isinstance(given, (str, Path))
-        return f"{self.phrasing}, templates {given if named else list(given)}"
+        if given is not None and not isinstance(given, (str, Path)):
+            given = "; ".join(given)
+        return f"{self.phrasing}, templates {given}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ element.addEventListener("click", (event) => {
   if (!target || target.disabled) return;
   if (target.dataset.slow) {
     target.disabled = true;
+    target.dataset.said = target.textContent;
     target.textContent = "Asking …";
   }
   send(target, {});
@@ -48,7 +49,23 @@ const fillVerdicts = () => {
   }
 };
 
+// Gradio changes the elements that are there: what was typed would stay, and become another class's.
+const resetFields = () => {
+  for (const field of element.querySelectorAll("input, textarea")) field.value = field.defaultValue;
+  for (const option of element.querySelectorAll("option")) option.selected = option.defaultSelected;
+};
+
+const answered = () => {
+  for (const button of document.querySelectorAll("[data-said]")) {
+    button.disabled = false;
+    button.textContent = button.dataset.said;
+    delete button.dataset.said;
+  }
+};
+
 watch("value", () => {
+  resetFields();
+  if (element.closest("#vx-top")) answered();
   if (element.closest("#vx-top") && window.vlclsAsked) {
     const milliseconds = Math.round(performance.now() - window.vlclsAsked);
     const place = element.querySelector("#vx-answered");

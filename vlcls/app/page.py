@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class _Page:
     def __init__(self, bench: Workbench, asking: Asking | None) -> None:
         self.bench, self.asking, self.panels = bench, asking, panels(asking)
         self._lock = threading.Lock()
+        self._answers = count(1)
         #: What each browser tab sees, the last used one last.
         self._views: OrderedDict[str, _Tab] = OrderedDict()
 
@@ -150,4 +152,6 @@ class _Page:
         bodies = [
             panel.draw(self.bench, view) if panel.id == view.tab else gr.skip() for panel in self.panels
         ]
-        return [gr.Tabs(selected=view.tab), head(self.bench, view), *bodies]
+        # Never twice the same: the script of the page waits for it.
+        top = f'<div data-answer="{next(self._answers)}">{head(self.bench, view)}</div>'
+        return [gr.Tabs(selected=view.tab), top, *bodies]
