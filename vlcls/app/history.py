@@ -106,7 +106,7 @@ def held_out(bench: Workbench, view: View) -> str:
             '<p class="vx-note">This session holds no images out (--held-out 0): nothing here can confirm an '
             "edit.</p>"
         )
-    ask = button("look", f"Look at the held-out images ({asked + 1}.)", kind="vx-primary")
+    ask = button("look", f"Look at the held-out images (look {asked + 1})", kind="vx-primary")
     looks = "".join(_look(number, look) for number, look in reversed(list(enumerate(session.looks, 1))))
     return section("Held-out images", said, ask, looks)
 

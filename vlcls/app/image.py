@@ -35,7 +35,7 @@ def _gallery(bench: Workbench, view: View) -> str:
     count = len(view.pick.places)
     few = f", the first {_MOST} are shown" if count > _MOST else ""
     return section(
-        f"{text(view.pick.title)}: {count} images{few}",
+        f"{text(view.pick.title)}: {count} {'image' if count == 1 else 'images'}{few}",
         f'<div class="vx-gallery vx-strip">{"".join(pictures)}</div>',
     )
 

@@ -35,7 +35,14 @@ def between(right: int, count: int) -> str:
 
 def points(change: float) -> str:
     """A change of accuracy, in points."""
-    return f"{100 * change:+.1f}".replace("-", "−")
+    said = f"{100 * change:+.1f}".replace("-", "−")
+    return "0.0" if said[1:] == "0.0" else said
+
+
+def plain(number: float) -> str:
+    """A number as people type it, which reads as the same number again."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def tone(change: float) -> str:

@@ -1,6 +1,6 @@
 """The page: Gradio carries requests and tabs; what is in the tabs is made by the other files here.
 
-A tab of the page is one entry in `PANELS`. An action comes from a button with `data-do` in a panel
+A tab of the page is one entry in `panels`. An action comes from a button with `data-do` in a panel
 (`page.js` sends it), goes through `vlcls.app.actions.act`, and draws the head and the tab that is shown.
 """
 

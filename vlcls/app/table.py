@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 
-from vlcls.app.markup import button, text, whole
+from vlcls.app.markup import button, plain, text, whole
 from vlcls.app.overview import effect
 from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
@@ -49,7 +49,7 @@ def _row(index: int, place: int, each: Descriptor, marks: list[str]) -> str:
     edited = ", edited" if each.edited else ""
     return (
         f'<div class="vx-row"><input type="text" name="text-{place}" value="{whole(each.text)}" '
-        f'aria-label="descriptor"><input type="number" name="weight-{place}" value="{each.weight!r}" min="0" '
+        f'aria-label="descriptor"><input type="number" name="weight-{place}" value="{plain(each.weight)}" min="0" '
         'step="any" aria-label="weight">'
         f"{button('delete', 'Delete', kind='vx-small vx-delete', index=index, place=place)}"
         f'<span class="vx-marks"><span class="vx-audit" data-audit="{place}"></span>{lint}'
