@@ -1,8 +1,8 @@
 """A small world for the editor: gulls and crabs on sea and sand, and an encoder that sees colours.
 
 An image is a red (gull) or green (crab) square on blue (sea) or yellow (sand). The encoder's five dimensions
-are red, green, sea, sand and nothing in particular; texts are the sum of their words. The descriptors speak of
-the background: without "blue sea all around", which is to blame, every image is right.
+are red, green, sea, sand and nothing in particular; texts are the sum of their words. The descriptors speak
+of the background: without "blue sea all around", which is to blame, every image is right.
 """
 
 from __future__ import annotations

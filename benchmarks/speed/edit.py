@@ -1,7 +1,7 @@
 """An edit in the editor, as a browser measures it: from the press of a button to the new page.
 
-Random weights, and stored image embeddings drawn at random: time does not depend on what they say. Edits add a
-descriptor (its text is encoded by a text tower of ViT-B/32's size) and delete one. The peer scores from
+Random weights, and stored image embeddings drawn at random: time does not depend on what they say. Edits add
+a descriptor (its text is encoded by a text tower of ViT-B/32's size) and delete one. The peer scores from
 nothing: every text encoded, every class scored.
 
     python benchmarks/speed/edit.py --images 5000 --classes 50

@@ -49,8 +49,8 @@ def _row(index: int, place: int, each: Descriptor, marks: list[str]) -> str:
     edited = ", edited" if each.edited else ""
     return (
         f'<div class="vx-row"><input type="text" name="text-{place}" value="{whole(each.text)}" '
-        f'aria-label="descriptor"><input type="number" name="weight-{place}" value="{plain(each.weight)}" min="0" '
-        'step="any" aria-label="weight">'
+        f'aria-label="descriptor"><input type="number" name="weight-{place}" '
+        f'value="{plain(each.weight)}" min="0" step="any" aria-label="weight">'
         f"{button('delete', 'Delete', kind='vx-small vx-delete', index=index, place=place)}"
         f'<span class="vx-marks"><span class="vx-audit" data-audit="{place}"></span>{lint}'
         f"<small>{source}{edited}</small></span></div>"
