@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench clean
+.PHONY: help browser demo test lint bench clean
 
 help:
 	@echo "make demo    classify real photographs, offline"
@@ -22,7 +22,14 @@ $(VENV)/.with-%: pyproject.toml
 demo: $(VENV)/.with-demo
 	$(BIN)/vlcls demo
 
-test: $(VENV)/.with-test
+# The editor's page is tried in a real browser. Where none can be had, its tests are skipped and say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		{ apt-get update -qq; apt-get install -y -q --no-install-recommends chromium; }; } || \
+		echo "no Chromium: the tests of the editor's page will be skipped"
+
+test: $(VENV)/.with-test browser
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.with-dev
@@ -31,7 +38,7 @@ lint: $(VENV)/.with-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.with-test
-	for script in images text store memory aggregates rescore weighting evaluate index discover learned_names; do \
+	for script in images text store memory aggregates rescore weighting evaluate edit; do \
 		HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/speed/$$script.py || exit 1; done
 
 clean:

@@ -53,5 +53,9 @@ class EvaluationError(VlclsError, ValueError):
     """Scores, true classes or groups that no metric can be computed from; says which and where."""
 
 
+class SessionError(VlclsError):
+    """An editing session cannot be opened, changed or kept: in use, changed meanwhile, or damaged."""
+
+
 class VlclsWarning(UserWarning):
     """Something the user should know that does not stop the work."""

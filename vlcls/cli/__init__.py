@@ -22,6 +22,7 @@ from vlcls.cli import (
     describe,
     descriptors,
     discover,
+    edit,
     encoders,
     evaluate,
     explain,
@@ -72,6 +73,7 @@ app.command("doctor")(encoders.doctor)
 app.command("templates")(encoders.templates)
 app.command("describe")(describe.describe)
 app.command("explain")(explain.explain)
+app.command("edit")(edit.edit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("discover")(discover.discover)
