@@ -153,6 +153,25 @@ def test_the_whole_story(browser: Any, bench: Workbench, tmp_path: Path):
     assert cell["metrics"]["top1"]["value"] == (total.after + look.after) / (total.count + look.images) == 1.0
 
 
+def test_bias_is_found_and_left_out(browser: Any, tmp_path: Path):
+    make_images(tmp_path / "images", each=20)
+    bench = Workbench(make_material(tmp_path, ColourEncoder()), tmp_path / "session", cache=False)
+    try:
+        with served(bench) as url:
+            watched = Watched(browser, url)
+            watched.tab("Bias", "[data-do=bias]")
+            watched.page.click("[data-do=bias]")
+            watched.until("h3", "Descriptors that depend on a group")
+            row = watched.page.locator("#vx-bias tr").filter(has_text=BLAMED)
+            row.locator("[data-do=delete]").first.click()
+            watched.until("#vx-accuracy", "100.0 %")
+            watched.until("#vx-bias", "have changed since")
+            assert watched.troubles == []
+            watched.page.close()
+    finally:
+        bench.close()
+
+
 def test_two_tabs_do_not_write_over_each_other(browser: Any, bench: Workbench):
     with served(bench) as url:
         one, two = Watched(browser, url), Watched(browser, url)

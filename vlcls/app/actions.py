@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vlcls.app import session as sessions
+from vlcls.app.heat import check_heat
 from vlcls.app.more import Asking, more
 from vlcls.app.session import Row
 from vlcls.app.view import Pick, View, picked_class, picked_group, picked_pair
@@ -78,7 +79,7 @@ def act(request: Request) -> View:
 
 
 def _pick(view: View, pick: Pick) -> View:
-    return replace(view, tab="images", pick=pick, image=pick.places[0] if pick.places else None)
+    return replace(view, tab="images", pick=pick, image=pick.places[0] if pick.places else None, heat=None)
 
 
 def _pair(request: Request) -> View:
@@ -102,7 +103,20 @@ def _class_images(request: Request) -> View:
 
 def _image(request: Request) -> View:
     place = request.number("place", len(request.bench.material.shown))
-    return replace(request.view, tab="images", image=place)
+    return replace(request.view, tab="images", image=place, heat=None)
+
+
+def _heat(request: Request) -> View:
+    """Where the image matched a descriptor."""
+    index = request.class_index()
+    place = request.number("place", len(request.descriptors.descriptors[index]))
+    check_heat(request.bench)
+    return replace(request.view, heat=(index, request.descriptors.descriptors[index][place].text))
+
+
+def _bias(request: Request) -> View:
+    request.bench.search()
+    return replace(request.view, tab="bias")
 
 
 def _open_class(request: Request) -> View:
@@ -262,6 +276,8 @@ ACTIONS: Mapping[str, Callable[[Request], View]] = {
     "group": _group,
     "class-images": _class_images,
     "image": _image,
+    "heat": _heat,
+    "bias": _bias,
     "open-class": _open_class,
     "class": _choose_class,
     "against": _against,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vlcls.app.heat import heat_figure
 from vlcls.app.markup import button, section, text, thumbnail
 from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
@@ -17,7 +18,7 @@ def images(bench: Workbench, view: View) -> str:
     """The gallery above, the image below it."""
     if view.pick is None and view.image is None:
         return '<p class="vx-note">Pick a confused pair, a group or a class in the overview.</p>'
-    return _gallery(bench, view) + (_image(bench, view.image) if view.image is not None else "")
+    return _gallery(bench, view) + (_image(bench, view, view.image) if view.image is not None else "")
 
 
 def _gallery(bench: Workbench, view: View) -> str:
@@ -40,7 +41,7 @@ def _gallery(bench: Workbench, view: View) -> str:
     )
 
 
-def _image(bench: Workbench, place: int) -> str:
+def _image(bench: Workbench, view: View, place: int) -> str:
     shown, material = bench.material.shown, bench.material
     image, truth = int(shown.rows[place]), int(shown.truth[place])
     found = bench.explain(place)
@@ -56,6 +57,8 @@ def _image(bench: Workbench, place: int) -> str:
         f'<figure><img src="picture/{image}" alt="{text(material.names[image], 60)}">'
         f"<figcaption>{text(material.names[image])}{f'<br>{groups}' if groups else ''}</figcaption></figure>"
     )
+    if view.heat is not None and view.heat[1] in bench.seen.session.descriptors.texts(view.heat[0]):
+        figure = f"<div>{figure}{heat_figure(bench, place, *view.heat)}</div>"
     widest = max((abs(c.margin) for some in found.classes for c in some.contributions), default=0.0)
     bars = "".join(_bars(bench, each, truth, found, widest) for each in found.classes)
     return (
@@ -88,15 +91,16 @@ def _bar(each: Contribution, widest: float, index: int, texts: list[str]) -> str
     width = 100 * abs(each.margin) / widest if widest else 0
     side = "for" if each.margin >= 0 else "against"
     number = f"{each.margin:+.4f}".replace("-", "−")
-    delete = (
-        button("delete", "✕", kind="vx-small vx-delete", index=index, place=texts.index(each.text))
+    buttons = (
+        button("heat", "where", kind="vx-small", index=index, place=texts.index(each.text))
+        + button("delete", "✕", kind="vx-small vx-delete", index=index, place=texts.index(each.text))
         if each.text in texts
         else ""
     )
     title = f"similarity {each.similarity:.4f}, share of the class's score {each.share:.4f}"
     return (
         f'<div class="vx-bar" title="{title}"><span>{text(each.text)}</span>'
-        f'<i class="{side}"><u style="width:{width:.1f}%"></u></i><em>{number}</em>{delete}</div>'
+        f'<i class="{side}"><u style="width:{width:.1f}%"></u></i><em>{number}</em><b>{buttons}</b></div>'
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.app.actions import Request, act
+from vlcls.app.bias import bias
 from vlcls.app.history import held_out, history
 from vlcls.app.image import images
 from vlcls.app.more import Asking
@@ -58,6 +59,7 @@ def panels(asking: Asking | None) -> tuple[Panel, ...]:
         Panel("overview", "Overview", overview),
         Panel("images", "Images", images),
         Panel("descriptors", "Descriptors", lambda b, v: descriptors(b, v, can_ask=asking is not None)),
+        Panel("bias", "Bias", bias),
         Panel("history", "History", history),
         Panel("held-out", "Held-out", held_out),
     )

@@ -46,6 +46,7 @@ class View:
         tab: Of the page.
         pick: Images in the gallery.
         image: The image looked at: a place among the shown ones.
+        heat: A class and a descriptor's words, whose heat map lies beside the image.
         index: The class whose descriptors are shown.
         against: Snapshot that the differences are to; "" for the start.
         message: What came of the last action, if it must be said.
@@ -57,6 +58,7 @@ class View:
     tab: str = "overview"
     pick: Pick | None = None
     image: int | None = None
+    heat: tuple[int, str] | None = None
     index: int = 0
     against: str = ""
     message: str = ""

@@ -12,15 +12,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
+
 from vlcls import __version__
 from vlcls.app.material import Material
 from vlcls.app.session import Look, Session, check_revision, edited, looked, started
 from vlcls.app.session_files import export_path, load, locked, save
+from vlcls.bias import BiasReport, Split, find_bias
 from vlcls.binomial import interval
+from vlcls.classifiers.base import open_store
 from vlcls.descriptors import DescriptorSet, write_descriptors
 from vlcls.editing import Comparison, Scored, compare, rescore, score
+from vlcls.embeddings import embed_texts
 from vlcls.errors import SessionError
 from vlcls.explain import Audit, Explanation, audit_descriptors, explain_images
+from vlcls.labelled import LabelledEmbeddings
 
 #: States whose scores stay in memory besides those of the start.
 _KEPT = 4
@@ -70,6 +76,7 @@ class Workbench:
             start = score(material.start, material.shown.embeddings)
             self._scores: list[tuple[DescriptorSet, Scored]] = [(found.start, start)]
             self._audits: list[tuple[DescriptorSet, Audit]] = []
+            self._searched: tuple[DescriptorSet, BiasReport] | None = None
             self._seen = self._see(found, time.perf_counter())
         except BaseException:
             self.close()
@@ -144,6 +151,28 @@ class Workbench:
             audit = audit_descriptors(seen.now.classifier, shown.embeddings, shown.truth)
             self._audits = [(seen.session.descriptors, audit), *self._audits[: _KEPT - 1]]
             return audit
+
+    @property
+    def searched(self) -> tuple[DescriptorSet, BiasReport] | None:
+        """What the last search for bias found, and the descriptors that it looked at."""
+        return self._searched
+
+    def search(self) -> None:
+        """Look for bias of the descriptors in force, on the shown images alone.
+
+        Their own words are the vocabulary of failure modes, beside the groups.
+        """
+        seen, shown = self._seen, self.material.shown
+        classifier = seen.now.classifier
+        known = seen.session.descriptors
+        words = list(dict.fromkeys(each.text for own in known.descriptors for each in own))
+        names = tuple(self.material.names[row] for row in shown.rows.tolist())
+        images = LabelledEmbeddings(shown.embeddings, shown.truth, shown.groups, names)
+        everything = Split(np.arange(len(shown)), np.zeros(0, dtype=np.int64), 0)
+        with self._auditing:
+            rows = embed_texts(words, classifier.encoder, store=open_store(self._cache))
+            found = find_bias(classifier, images, vocabulary=(words, rows.cpu()), split=everything)
+            self._searched = (known, found)
 
     def explain(self, place: int) -> Explanation:
         """Why shown image `place` (among the shown ones) is given its class; the true class too."""

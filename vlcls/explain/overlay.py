@@ -61,6 +61,13 @@ def descriptor_overlay(
     return Overlay(chosen, _visible(image_pixels(classifier.encoder, image)), heat)
 
 
+def text_overlay(classifier: PromptClassifier, image: Any, descriptor: str, index: int) -> Overlay:
+    """The heat map of one descriptor of class `index`. Arguments and errors as of `descriptor_overlay`."""
+    embedding = descriptor_embedding(classifier, descriptor, index)
+    heat = heat_map(classifier.encoder, image, embedding)
+    return Overlay(descriptor, _visible(image_pixels(classifier.encoder, image)), heat)
+
+
 def descriptor_embedding(classifier: PromptClassifier, text: str, first: int = 0) -> Tensor:
     """The direction of a descriptor: the weighted mean of the embeddings of its prompts, Tensor[D].
 
