@@ -23,6 +23,7 @@ from vlcls.cli.options import (
     EncoderSpec,
     LabelsFile,
     LabelsText,
+    Output,
     PhrasingOption,
     PrecisionOption,
     Templates,
@@ -64,12 +65,7 @@ def audit(
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=OUTPUT)
     ] = Format.table,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: Output = None,
     cache: Cache = True,
 ) -> None:
     """Say which descriptors help, hurt or never matter, over images whose classes are known.

@@ -19,6 +19,7 @@ from vlcls.cli.options import (
     Cache,
     Device,
     EncoderSpec,
+    Output,
     PhrasingOption,
     PrecisionOption,
     Templates,
@@ -134,12 +135,7 @@ def bias(
     format: Annotated[
         BiasFormat, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
     ] = BiasFormat.text,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: Output = None,
     cache: Cache = True,
 ) -> None:  # fmt: skip
     """Find what is wrong: where it fails, descriptors that speak of the context, and what to leave out.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from vlcls.cli.options import OUTPUT
+from vlcls.cli.options import OUTPUT, Output
 from vlcls.cli.output import opened
 from vlcls.cli.progress import status
 
@@ -42,12 +42,7 @@ def compare(
     format: Annotated[
         CompareFormat, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
     ] = CompareFormat.table,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Say what changed between two evaluations, which images flipped, and whether it is significant.
 

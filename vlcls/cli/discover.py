@@ -18,11 +18,14 @@ from vlcls.cli.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
     CLASSES,
     OUTPUT,
-    SPEED,
+    BatchSize,
     Cache,
     Device,
     EncoderSpec,
+    Output,
     PrecisionOption,
+    ReducedDecode,
+    Workers,
     found_sources,
 )
 from vlcls.cli.output import Format, opened, score_bar, write_tables
@@ -121,28 +124,11 @@ def discover(
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=OUTPUT)
     ] = Format.table,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, show_default="16 on a CPU, 256 else", help="Images a pass.", rich_help_panel=SPEED
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, show_default="one a processor, 8 at most", help="Reading threads.", rich_help_panel=SPEED
-        ),
-    ] = None,
+    output: Output = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
     cache: Cache = True,
-    reduced_decode: Annotated[
-        bool, typer.Option(help="Decode large JPEGs at reduced size.", rich_help_panel=SPEED)
-    ] = True,
+    reduced_decode: ReducedDecode = True,
 ) -> None:
     """Name what images show, without a list of names (CaSED).
 

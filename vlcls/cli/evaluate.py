@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlcls.cli.classify import SOME_IMAGES_FAILED
-from vlcls.cli.options import MODEL, OUTPUT, SPEED, Cache, Device, PrecisionOption
+from vlcls.cli.options import MODEL, OUTPUT, BatchSize, Cache, Device, PrecisionOption, Workers
 from vlcls.cli.progress import bar, is_main_process, status
 
 if TYPE_CHECKING:
@@ -136,12 +136,8 @@ def evaluate(
             "--dry-run", help="Say what would be done and how long it takes.", rich_help_panel=OUTPUT
         ),
     ] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images a pass.", rich_help_panel=SPEED)
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Reading threads.", rich_help_panel=SPEED)
-    ] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
     cache: Cache = True,
 ) -> None:  # fmt: skip
     """Evaluate many methods on data sets with labels; every image is encoded once.

@@ -38,6 +38,7 @@ from vlcls.cli.options import (
     EncoderSpec,
     LabelsFile,
     LabelsText,
+    Output,
     PrecisionOption,
     Templates,
     found_labels,
@@ -91,12 +92,7 @@ def inspect(
             "--format", "-f", help="table, or jsonl: one object a name and a label.", rich_help_panel=OUTPUT
         ),
     ] = Format.table,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: Output = None,
     encoder: EncoderSpec = None,
     device: Device = None,
     precision: PrecisionOption = None,

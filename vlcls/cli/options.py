@@ -117,6 +117,25 @@ Cache = Annotated[
     bool,
     typer.Option(help="Keep embeddings on disk, so that nothing is encoded twice.", rich_help_panel=SPEED),
 ]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, show_default="16 on a CPU, 256 else", help="Images a pass.", rich_help_panel=SPEED),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, show_default="one a processor, 8 at most", help="Reading threads.", rich_help_panel=SPEED
+    ),
+]
+ReducedDecode = Annotated[
+    bool, typer.Option(help="Decode large JPEGs at reduced size.", rich_help_panel=SPEED)
+]
 
 
 def found_labels(text: str | None, file: Path | None, clean: bool) -> Labels:
