@@ -395,8 +395,13 @@ def test_small_batches_see_every_image(plain, blobs):
 
 
 def test_schedules():
-    for schedule, wanted in {"cosine": [1, 0.5, 0], "linear": [1, 0.5, 0], "constant": [1, 1, 1]}.items():
-        rates = [_rate(done, Training(schedule=schedule)) for done in (0, 0.5, 1)]  # type: ignore[arg-type]
+    half_cosine = (1 + math.sqrt(0.5)) / 2  # of 45 degrees, a quarter of the way
+    for schedule, wanted in {
+        "cosine": [1, half_cosine, 0.5, 0],
+        "linear": [1, 0.75, 0.5, 0],
+        "constant": [1, 1, 1, 1],
+    }.items():
+        rates = [_rate(done, Training(schedule=schedule)) for done in (0, 0.25, 0.5, 1)]  # type: ignore[arg-type]
         assert rates == pytest.approx(wanted)
     warm = Training(warmup=0.5)
     assert 0 < _rate(0, warm) < _rate(0.25, warm) < _rate(0.5, warm) == 1
