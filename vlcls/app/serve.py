@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
+from vlcls.app.guard import Guard, is_loopback
 from vlcls.app.more import Asking
 from vlcls.app.pictures import PICTURE, THUMBNAIL, Pictures
 from vlcls.app.workbench import Workbench
@@ -20,80 +17,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 LOOPBACK = "127.0.0.1"
-#: All that the page asks for. Gradio can do more: give out and take in files, act for other servers, ...
-_SERVED = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/(assets|static)/[\w./-]+|/(thumbnail|picture)/\d{1,9}"
-    r"|/gradio_api/(run/predict|heartbeat/\w+|startup-events)/?"
-)
-#: Nothing from elsewhere, whatever slips into the page. Gradio's own scripts need inline and eval.
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'self'"
-)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class Guard:
-    """ASGI middleware: refuses what the page does not need, other sites, and other names for this machine.
-
-    A page of another site can send requests here from the reader's own browser, and with a name that it
-    makes point here (DNS rebinding) read the answers. Hence the checks of Origin and, on loopback, of Host.
-    """
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], *, loopback: bool) -> None:
-        self._app, self._loopback = app, loopback
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if not self._allowed(scope):
-                await send({"type": "http.response.start", "status": 404, "headers": []})
-                await send({"type": "http.response.body", "body": b"not served"})
-                return
-            await self._app(scope, receive, _with_policy(send))
-        elif scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-
-    def _allowed(self, scope: Scope) -> bool:
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        host = headers.get(b"host", "")
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        if self._loopback and not is_loopback(name):
-            return False
-        origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return False
-        return _SERVED.fullmatch(scope["path"]) is not None and ".." not in scope["path"]
-
-
-def _with_policy(send: Send) -> Send:
-    async def sent(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            extra = [
-                (b"content-security-policy", _POLICY.encode()),
-                (b"x-content-type-options", b"nosniff"),
-                (b"referrer-policy", b"no-referrer"),
-            ]
-            message = {**message, "headers": [*message.get("headers", []), *extra]}
-        await send(message)
-
-    return sent
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def build_app(bench: Workbench, *, host: str = LOOPBACK, asking: Asking | None = None) -> FastAPI:
