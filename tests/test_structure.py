@@ -54,6 +54,10 @@ ALLOWED = {
         *("editing", "evaluation"),
     },
 }
+#: Reading and writing files: open to all parts.
+for allowed in ALLOWED.values():
+    allowed.add("files")
+ALLOWED["files"] = {"errors"}
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 
 

@@ -53,6 +53,10 @@ class EvaluationError(VlclsError, ValueError):
     """Scores, true classes or groups that no metric can be computed from; says which and where."""
 
 
+class OutputError(VlclsError):
+    """Results cannot be written where they are to go: full, read-only, in the way, or in use."""
+
+
 class SessionError(VlclsError):
     """An editing session cannot be opened, changed or kept: in use, changed meanwhile, or damaged."""
 

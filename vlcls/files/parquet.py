@@ -1,0 +1,43 @@
+"""Columns of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vlcls.errors import MissingExtraError, VlclsError
+from vlcls.files.reading import open_regular
+
+#: Rows of a table that is read whole.
+MAX_ROWS = 100_000_000
+
+
+def read_parquet(
+    path: str | Path, columns: Sequence[str] | None, error: type[VlclsError], limit: int = MAX_ROWS
+) -> Any:
+    """Some columns of a Parquet file, or all, as a `pyarrow.Table`.
+
+    Raises:
+        error: Not such a file, damaged, without one of the columns, or of more than `limit` rows.
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as reason:
+        raise MissingExtraError("reading Parquet files", "parquet") from reason
+    with open_regular(path, error) as file:
+        try:
+            opened = parquet.ParquetFile(file)
+            names = opened.schema_arrow.names
+            missing = [name for name in columns or () if name not in names]
+            if missing:
+                raise error(f"{path}: no column {missing[0]!r}; it has {', '.join(names)}")
+            if opened.metadata.num_rows > limit:
+                raise error(f"{path}: {opened.metadata.num_rows:,} rows, more than {limit:,}")
+            return opened.read(columns=None if columns is None else list(columns))
+        except VlclsError:
+            raise
+        except (pyarrow.ArrowException, OSError, LookupError, ValueError, TypeError, MemoryError) as reason:
+            raise error(f"{path}: not a whole Parquet file: {reason}") from reason

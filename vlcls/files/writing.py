@@ -1,0 +1,156 @@
+"""Writing: whole or not at all, by one writer at a time, and a clear error where it cannot be.
+
+A file is written under a temporary name beside its place and renamed. The name says which process of which
+machine writes, so that what a killed run left behind can be told from what is being written now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlcls.errors import OutputError
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_TEMPORARY = re.compile(r"\.vlcls-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp(\.\w+)?")
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path (with the same suffix) to write to; at the end it takes the place of `path`.
+
+    The folder is made if need be; a link goes on pointing at what is written. After an error nothing is left.
+
+    Raises:
+        OutputError: The folder or the file cannot be written; names it.
+    """
+    path = Path(path)
+    with output_errors(path):
+        target = path.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise OutputError(f"{path} cannot be written: a folder is in the way")
+        name = f".vlcls-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
+        temporary = target.with_name(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | Path, data: bytes | str) -> Path:
+    """Write a file so that it is seen whole or not at all, also after a crash of the machine.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    path = Path(path)
+    content = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+@contextlib.contextmanager
+def output_errors(path: str | Path) -> Iterator[None]:
+    """Turns an OSError of writing (full, read-only, in the way) into an OutputError that names `path`."""
+    try:
+        yield
+    except OSError as reason:
+        raise OutputError(f"{path} cannot be written: {reason.strerror or reason}") from reason
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Delete temporary files of this package whose process is gone; returns them. Follows no link."""
+    import psutil
+
+    removed = []
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            found = _TEMPORARY.fullmatch(entry.name)
+            if not found or not entry.is_file(follow_symlinks=False) or found[1] != _HOST:
+                continue
+            if not psutil.pid_exists(int(found[2])):
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
+                    removed.append(Path(entry.path))
+    return removed
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, what: str, timeout: float = 0) -> Iterator[None]:
+    """Hold a file or folder for this process alone; the system lets go of it when the process is killed.
+
+    Args:
+        path: What is to be written: the lock of a folder lies in it, that of a file beside it.
+        what: What holds it, for the error: "another `vlcls describe`".
+        timeout: Seconds to wait for another holder; 0 to fail at once.
+
+    Raises:
+        OutputError: Another process holds it, or the place cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    with output_errors(path):
+        place = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place)
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            raise OutputError(f"{path} is being written by {what}: wait for it, or write elsewhere") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_output_file(path: str | Path) -> None:
+    """Refuse, before any work, a file that could not be written in the end; devices and pipes may be.
+
+    Raises:
+        OutputError: A folder is in its place, or its folder cannot be made or written.
+    """
+    path = Path(path)
+    with output_errors(path):
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder: give the name of a file")
+        if path.exists() and not path.is_file():
+            return
+        if path.exists() and not os.access(path, os.W_OK):
+            raise OutputError(f"{path} cannot be written: it is read-only")
+        check_output_folder(path.resolve().parent)
+
+
+def check_output_folder(folder: str | Path) -> None:
+    """Make a folder and see that a file can be written in it; clear what killed runs left there.
+
+    Raises:
+        OutputError: A file is in its place, or nothing can be written there.
+    """
+    folder = Path(folder)
+    with output_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file: give the name of a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        probe = folder / f".vlcls-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            probe.write_bytes(b"vlcls")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
