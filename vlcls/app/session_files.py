@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlcls.app.session import Look, Session, Step
 from vlcls.descriptors import Descriptor, DescriptorSet
-from vlcls.errors import SessionError
+from vlcls.errors import DescriptorError, SessionError
 from vlcls.labels import Labels
 from vlcls.store import write_atomically
 
@@ -88,7 +88,7 @@ def load(folder: Path) -> Session | None:
         SessionError: Its files are damaged, or of a newer vlcls.
     """
     if not (folder / SESSION).exists():
-        (folder / START).unlink(missing_ok=True)  # of a process that was killed between the two files
+        _remove_start(folder / START)
         return None
     try:
         start, content = (folder / START).read_bytes(), json.loads((folder / SESSION).read_bytes())
@@ -118,6 +118,23 @@ def export_path(folder: Path, name: str) -> Path:
     while path.exists():
         path, number = folder / EXPORTS / f"{stem}-{number}.json", number + 1
     return path
+
+
+def _remove_start(path: Path) -> None:
+    """Delete the start that a process left that was killed before it wrote a session.
+
+    Raises:
+        SessionError: The file is none of a session's.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        ours = not path.is_symlink() and _read_start(json.loads(path.read_bytes())) is not None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, DescriptorError):
+        ours = False
+    if not ours:
+        raise SessionError(f"{path} is in the way, and no `vlcls edit` wrote it: give another --session")
+    path.unlink()
 
 
 def _start_text(session: Session) -> bytes:

@@ -163,7 +163,10 @@ def evaluate(
         from vlcls.evaluation.api import plan_of, write_reports
         from vlcls.evaluation.harness import run
         from vlcls.evaluation.right_reasons import RationaleData
+        from vlcls.evaluation.run_folder import claim
 
+        if not dry_run:
+            claim(output.expanduser())
         groups = list(group or ())
         reasons = None
         if rationales is not None:

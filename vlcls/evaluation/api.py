@@ -11,6 +11,7 @@ from vlcls.errors import EvaluationError
 from vlcls.evaluation.harness import run
 from vlcls.evaluation.methods import parse_methods, with_controls
 from vlcls.evaluation.plan import ALPHA, Bar, Corruptions, Plan, Shift, no_bar
+from vlcls.evaluation.run_folder import claim
 from vlcls.evaluation.sets import open_set, shared_classes
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def evaluate(
     Raises:
         VlclsError: Data that cannot be opened, unknown methods, nothing that could be evaluated.
     """
+    claim(Path(output).expanduser())
     plan = plan_of(data, methods, encoder, **options)
     results = run(plan, output, bar=bar)
     write_reports(results, plan, Path(output).expanduser())

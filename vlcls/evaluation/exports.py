@@ -10,16 +10,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vlcls.errors import EvaluationError
 from vlcls.evaluation.run_files import read_predictions
-from vlcls.store import write_atomically
+from vlcls.evaluation.run_folder import listed, write_files
+from vlcls.files.json_text import read_json
 
 _TASK = "zeroshot_classification"
+#: The folder of a file for each cell.
+_EACH = "clip_benchmark/"
 #: The columns of its CSV, in the order of the table that it publishes; those without a figure are left out.
 _COLUMNS = (
     "acc1", "acc5", "mean_per_class_recall", "mean_average_precision",
@@ -37,26 +42,27 @@ def write_exports(results: Mapping[str, Any], folder: Path) -> None:
     `confusions.csv` and `unreadable.jsonl`.
 
     `clip_benchmark build DIR/clip_benchmark/*.json` reads the first; the CSV is what it would make of them.
-    `clip_benchmark.json` is the list of all of them in one file. JSON files that an earlier run left in
-    `clip_benchmark/` are removed.
+    `clip_benchmark.json` is the list of all of them in one file. Of the files in `clip_benchmark/` those that
+    an earlier run wrote and this one does not are removed, and no others; see `run_folder`.
     """
     folder = Path(folder)
     records = [clip_benchmark_record(results, cell) for cell in results["cells"]]
-    _write_each(records, folder / "clip_benchmark")
-    write_atomically(folder, "clip_benchmark.json", _json(records))
+    contents = _each(records, folder)
+    contents["clip_benchmark.json"] = _json(records)
     rows = [_flat(record) for record in records]
     columns = [name for name in _COLUMNS if any(name in row for row in rows)]
-    write_atomically(folder, "clip_benchmark.csv", _csv(rows, columns))
+    contents["clip_benchmark.csv"] = _csv(rows, columns)
     cells = [_summary(results, cell) for cell in results["cells"]]
-    write_atomically(folder, "summary.csv", _csv(cells, list(cells[0]) if cells else []))
+    contents["summary.csv"] = _csv(cells, list(cells[0]) if cells else [])
     wrong = [row for cell in results["cells"] for row in _confusions(results, cell, folder)]
-    write_atomically(folder, "confusions.csv", _csv(wrong, _CONFUSION))
+    contents["confusions.csv"] = _csv(wrong, _CONFUSION)
     lines = [
         json.dumps({"set": name, **each}, ensure_ascii=False) + "\n"
         for name, about in results["sets"].items()
         for each in about["unreadable"]
     ]
-    write_atomically(folder, "unreadable.jsonl", "".join(lines).encode("utf-8", "backslashreplace"))
+    contents["unreadable.jsonl"] = "".join(lines).encode("utf-8", "backslashreplace")
+    write_files(folder, contents, within=_EACH)
 
 
 def _confusions(results: Mapping[str, Any], cell: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
@@ -120,18 +126,35 @@ def _metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _write_each(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    for stale in folder.glob("*.json"):
-        stale.unlink()
+def _each(records: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, bytes]:
+    """A file for each record, under names that no file of anybody else has."""
+    known = listed(folder)
+    contents: dict[str, bytes] = {}
     seen: Counter[str] = Counter()
     for record in records:
         # Its README's template: --output "{dataset}_{pretrained}_{model}_{language}_{task}.json"
         parts = [record[key] for key in ("dataset", "pretrained", "model", "language", "task")]
         stem = re.sub(r"[^\w.+=-]+", "_", "_".join(parts), flags=re.ASCII)[:_LONGEST_NAME]
-        # Some file systems take "A" and "a" for one.
-        seen[stem.lower()] += 1
-        again = seen[stem.lower()]
-        write_atomically(folder, f"{stem}{f'~{again}' if again > 1 else ''}.json", _json(record))
+        name = ""
+        while not name or not _free(folder / name, record, name in known):
+            # Some file systems take "A" and "a" for one.
+            seen[stem.lower()] += 1
+            again = seen[stem.lower()]
+            name = f"{_EACH}{stem}{f'~{again}' if again > 1 else ''}.json"
+        contents[name] = _json(record)
+    return contents
+
+
+def _free(path: Path, record: Mapping[str, Any], known: bool) -> bool:
+    """Nothing is there, or what we wrote; a vlcls that kept no list wrote a record of the same cell."""
+    if known or not os.path.lexists(path):
+        return not path.is_symlink()
+    try:
+        found = read_json(path, EvaluationError)
+        own = found.keys() == record.keys() and all(found[k] == record[k] for k in record if k != "metrics")
+        return own and not path.is_symlink()
+    except (EvaluationError, AttributeError):
+        return False
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from vlcls.evaluation.naming import found_names, judged_names, stored_names
 from vlcls.evaluation.plan import Bar, Corruptions, Plan, Shift, no_bar
 from vlcls.evaluation.right_reasons import judge_reasons
 from vlcls.evaluation.robustness import Drop
-from vlcls.store import EmbeddingStore, write_atomically
+from vlcls.evaluation.run_folder import claim, write_files
+from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
@@ -49,15 +50,17 @@ def run(plan: Plan, folder: str | Path, *, bar: Bar = no_bar) -> dict[str, Any]:
         What `results.json` holds; see docs/results.md.
 
     Raises:
-        EvaluationError: A set without a readable image, or nothing that could be evaluated.
+        EvaluationError: A set without a readable image, nothing that could be evaluated, or files of somebody
+            else where the run would write.
     """
     started = time.monotonic()
     evaluation = _Evaluation(plan, Path(folder).expanduser(), bar)
+    claim(evaluation.folder)
     evaluation.run()
     results = evaluation.results(time.monotonic() - started)
     if _is_main():
         text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(evaluation.folder, RESULTS, text.encode())
+        write_files(evaluation.folder, {RESULTS: text.encode()})
     return results
 
 

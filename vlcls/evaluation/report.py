@@ -14,7 +14,7 @@ from vlcls.errors import MissingExtraError
 from vlcls.evaluation import sections
 from vlcls.evaluation.blocks import Section, clean, markdown
 from vlcls.evaluation.mistakes import ImageOf, calibration, mistakes
-from vlcls.store import write_atomically
+from vlcls.evaluation.run_folder import write_files
 
 _TEMPLATE = "report.html.j2"
 _TITLE = "Zero-shot evaluation"
@@ -41,8 +41,8 @@ def write_report(results: Mapping[str, Any], folder: Path, image_of: ImageOf | N
     found = _sections(results, folder, image_of)
     about = _about(results)
     page = _rendered(found, results, about)
-    write_atomically(folder, "report.md", markdown(found, _TITLE, about).encode())
-    return write_atomically(folder, "report.html", page.encode())
+    write_files(folder, {"report.md": markdown(found, _TITLE, about).encode(), "report.html": page.encode()})
+    return folder / "report.html"
 
 
 def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None) -> list[Section]:

@@ -92,7 +92,19 @@ def load_state(folder: Path, run: dict[str, Any]) -> State | None:
 
 
 def remove_state(folder: Path) -> None:
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    """Delete the state of a finished run; a file of that name that no run wrote stays."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / CHECKPOINT
+    if path.is_symlink() or not path.is_file():
+        return
+    try:
+        with safe_open(path, "pt") as file:
+            ours = "run" in json.loads((file.metadata() or {})["state"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return
+    if ours:
+        path.unlink()
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
