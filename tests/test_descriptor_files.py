@@ -15,6 +15,7 @@ from vlcls.descriptors.files import to_plain, to_text
 from vlcls.descriptors.parsing import parse_descriptors, string_lines
 from vlcls.errors import DescriptorError, VlclsError
 from vlcls.labels import Labels, clean_name
+from vlcls.limits import LEAST_WEIGHT, MOST_WEIGHT
 
 
 def parsed(text: str, **options) -> DescriptorSet:
@@ -103,7 +104,8 @@ def test_plain_files_come_back_unchanged(content: dict[str, list[str]]):
         assert list(plain.values()) == list(content.values())
 
 
-DESCRIPTORS = st.builds(Descriptor, TEXT, st.sampled_from(["hand", "gpt"]), st.floats(0, 1e9), st.booleans())
+WEIGHTS = st.just(0.0) | st.floats(LEAST_WEIGHT, MOST_WEIGHT)
+DESCRIPTORS = st.builds(Descriptor, TEXT, st.sampled_from(["hand", "gpt"]), WEIGHTS, st.booleans())
 
 
 @given(st.data())

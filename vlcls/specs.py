@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vlcls.errors import VlclsError
 
 
@@ -25,12 +27,15 @@ def as_number(text: str, what: str) -> float:
     """A number out of an option.
 
     Raises:
-        VlclsError: It is none.
+        VlclsError: It is none, or not finite.
     """
     try:
-        return float(text)
-    except ValueError as error:
-        raise VlclsError(f"{what} must be a number, not {text!r}") from error
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise VlclsError(f"{what} must be a number, not {text!r}")
+    return number
 
 
 def as_truth(text: str, what: str) -> bool:

@@ -27,6 +27,7 @@ from vlcls.embeddings import embed_texts
 from vlcls.errors import SessionError
 from vlcls.explain import Audit, Explanation, audit_descriptors, explain_images
 from vlcls.labelled import LabelledEmbeddings
+from vlcls.limits import readable
 
 #: States whose scores stay in memory besides those of the start.
 _KEPT = 4
@@ -212,7 +213,7 @@ class Workbench:
             f"{_rate(total.after, total.count)} now, of {len(material.shown)}",
             "looks at held-out images": str(len(session.looks)),
         }
-        plain = {key: value for key, value in about.items() if value}
+        plain = {key: readable(value) for key, value in about.items() if value}
         return replace(session.descriptors, sources={**session.descriptors.sources, EXPORTED: plain})
 
     def _check(self, found: Session) -> None:

@@ -132,14 +132,17 @@ class Classifier(ABC):
         Raises:
             EmbeddingError: Wrong width, NaN or infinite values, or a row of length zero.
         """
-        return (
-            self.logit_scale * self.similarities(unit_rows(image_embeddings, "image embeddings"))
-            + self.logit_bias
-        )
+        return self._logits(self.similarities(unit_rows(image_embeddings, "image embeddings")))
 
     def probabilities(self, image_embeddings: Tensor | np.ndarray) -> Tensor:
         """Softmax of the logits over classes, or their sigmoid, as the encoder was trained: Tensor[N, C]."""
-        logits = self.scores(image_embeddings)
+        return self._as_probabilities(self.similarities(unit_rows(image_embeddings, "image embeddings")))
+
+    def _logits(self, similarities: Tensor) -> Tensor:
+        return self.logit_scale * similarities + self.logit_bias
+
+    def _as_probabilities(self, similarities: Tensor) -> Tensor:
+        logits = self._logits(similarities)
         return logits.softmax(-1) if self.activation == "softmax" else logits.sigmoid()
 
     def predict(self, images: Any, top_k: int = 5, **options: Any) -> list[Classification]:
@@ -211,9 +214,11 @@ class Classifier(ABC):
     def _top_k(self, embeddings: Tensor, top_k: int) -> list[tuple[Prediction, ...]]:
         if not len(embeddings):
             return []
-        probabilities = self.probabilities(embeddings)
-        # A stable sort, not topk: among equal scores the first class wins, on every device.
-        values, indices = probabilities.sort(dim=-1, descending=True, stable=True)
+        similarities = self.similarities(unit_rows(embeddings, "image embeddings"))
+        # Not by probability, which is 0 or 1 for several classes where logits are far apart. A stable sort,
+        # not topk: among equally similar classes the first wins, on every device.
+        indices = similarities.sort(dim=-1, descending=True, stable=True).indices
+        values = self._as_probabilities(similarities).gather(-1, indices)
         names = self.labels.reported
         return [
             tuple(Prediction(names[i], v, i) for v, i in zip(vs, cs, strict=True))

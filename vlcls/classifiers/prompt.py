@@ -18,6 +18,7 @@ from vlcls.classifiers.base import Classifier, EncoderInfo, open_store, unit_row
 from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting, shared_templates
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import Labels, as_labels
+from vlcls.limits import logit_problem
 from vlcls.prompts import Prompt, PromptSet, class_prompts
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class PromptClassifier(Classifier):
         text_embeddings: Tensor[M, D] float32, unit rows, one a prompt.
         aggregate: How the prompts of a class become its similarity; see `vlcls.classifiers.aggregates`.
         weighting: How prompts are weighted for each image; None if all images see the same weights.
+
+    Raises:
+        EmbeddingError: Not one finite row a prompt.
+        VlclsError: A logit scale or bias outside the range of `vlcls.limits`; an unknown name.
     """
 
     def __init__(
@@ -55,6 +60,12 @@ class PromptClassifier(Classifier):
     ) -> None:
         if len(text_embeddings) != len(prompts):
             raise EmbeddingError(f"{len(text_embeddings)} text embeddings for {len(prompts)} prompts")
+        if text_embeddings.ndim != 2:
+            raise EmbeddingError(f"text embeddings must be rows [M, D], not {list(text_embeddings.shape)}")
+        if not text_embeddings.isfinite().all():
+            raise EmbeddingError("a text embedding holds NaN or infinity")
+        if problem := logit_problem(logit_scale, logit_bias, activation):
+            raise VlclsError(problem)
         self.prompts, self.labels = prompts, prompts.labels
         self.text_embeddings = text_embeddings
         self.aggregate, self.weighting = check_aggregate(aggregate), weighting
@@ -276,6 +287,7 @@ def classifier_from_embeddings(
 
     Raises:
         EmbeddingError: Row counts do not fit, NaN, a row of length zero.
+        VlclsError: A logit scale or bias outside the range of `vlcls.limits`, or an unknown activation.
     """
     known = as_labels(labels)
     rows = unit_rows(text_embeddings, "text embeddings")

@@ -28,6 +28,7 @@ from vlcls.classifiers.base import Classifier
 from vlcls.classifiers.prompt import PromptClassifier
 from vlcls.classifiers.weighting import TemplateWeights, Weighting, shared_templates
 from vlcls.errors import EmbeddingError, VlclsError
+from vlcls.limits import LEAST_SCALE, LEAST_WEIGHT, MOST_SCALE
 from vlcls.prompts import PromptSet
 
 
@@ -92,8 +93,10 @@ def zpe_weights(
     Returns:
         Tensor[K] float64 that sums to 1, in the order of `shared_templates(prompts)`.
     """
-    if temperature <= 0:
-        raise VlclsError(f"temperature must be above 0, not {temperature}")
+    if not LEAST_SCALE <= temperature <= MOST_SCALE:
+        raise VlclsError(
+            f"temperature must be above 0, from {LEAST_SCALE:g} to {MOST_SCALE:g}: {temperature} is not"
+        )
     weigher = TemplateWeights(prompts, embeddings, Weighting(), logit_scale)
     centre = images.mean(0) if reference is None else (images.mean(0) + reference.mean(0)) / 2
     # A mean of cosines with many images is the cosine's numerator with their mean: one pass is enough.
@@ -106,11 +109,17 @@ def with_template_weights(prompts: PromptSet, weights: Sequence[float] | Tensor)
     """The prompts with each one's weight multiplied by its template's, for `shared_templates(prompts)`."""
     shares = dict(zip(shared_templates(prompts), map(float, weights), strict=True))
     weighted = (
-        replace(prompt, weight=prompt.weight * shares[prompt.template]) if prompt.weight else prompt
+        replace(prompt, weight=_product(prompt.weight, shares[prompt.template]))
         for prompt in prompts
         if prompt.template is not None
     )
     return PromptSet(prompts.labels, tuple(weighted))
+
+
+def _product(weight: float, share: float) -> float:
+    """Of two weights; what float32 would take for nothing is nothing."""
+    product = weight * share
+    return 0.0 if product < LEAST_WEIGHT else product
 
 
 def _rows(classifier: Classifier, images: Any, options: dict[str, Any]) -> Tensor:

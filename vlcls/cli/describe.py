@@ -217,15 +217,16 @@ def _print_requests(labels: Labels, model: str, temperature: float | None, asked
 
 
 def _write(descriptors: DescriptorSet, output: Path | None, overwrite: bool) -> None:
-    from vlcls.descriptors.files import to_text
+    from vlcls.descriptors.files import written
 
     if output is None or str(output) == "-":
-        sys.stdout.write(to_text(descriptors))
+        sys.stdout.write(written(descriptors))
         return
     if output.exists() and not overwrite:
         raise LanguageModelError(f"{output} exists: --overwrite replaces it")
+    text = written(descriptors)
     with opened(output) as stream:
-        stream.write(to_text(descriptors))
+        stream.write(text)
     described = sum(map(bool, descriptors.descriptors))
     typer.echo(f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True)
 

@@ -27,6 +27,7 @@ from vlcls.errors import DescriptorError
 
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
+    from vlcls.descriptors.parsing import FileFormat
 
 app = typer.Typer(
     help="Look at, check, convert and edit descriptor sets.", no_args_is_help=True, rich_markup_mode="rich"
@@ -141,7 +142,7 @@ def convert(
     """
     from vlcls.descriptors import read_descriptors
 
-    _write(read_descriptors(file), output, to.value)
+    _write(read_descriptors(file), output, "plain" if to is Target.plain else "vlcls")
 
 
 @app.command()
@@ -331,10 +332,10 @@ def _save(descriptors: DescriptorSet, file: str, output: Path | None) -> None:
     _write(descriptors, output or own, format)
 
 
-def _write(descriptors: DescriptorSet, output: Path, format: str) -> None:
-    from vlcls.descriptors.files import to_plain, to_text
+def _write(descriptors: DescriptorSet, output: Path, format: FileFormat) -> None:
+    from vlcls.descriptors.files import written
 
-    text = to_plain(descriptors) if format == "plain" else to_text(descriptors)
+    text = written(descriptors, format)
     with opened(None if str(output) == "-" else output) as stream:
         stream.write(text)
     if str(output) != "-":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from vlcls.errors import DescriptorError
 from vlcls.labels import Labels, clean_name
+from vlcls.limits import unreadable, weight_problem
 
 Style = Literal["descriptors", "sentences"]
 
@@ -24,12 +25,23 @@ class Descriptor:
         source: Key of `DescriptorSet.sources`, or "hand".
         weight: Factor of its share in the class; 0 leaves it out.
         edited: A person changed what the source wrote.
+
+    Raises:
+        DescriptorError: A control character in the text, or a weight outside the range of `vlcls.limits`.
     """
 
     text: str
     source: str = HAND
     weight: float = 1.0
     edited: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise DescriptorError(f"a descriptor must be text, not {type(self.text).__name__}")
+        if character := unreadable(self.text):
+            raise DescriptorError(f"a descriptor holds {character!r}: {_short(self.text)}")
+        if problem := weight_problem(self.weight):
+            raise DescriptorError(f"descriptor {_short(self.text)}: {problem}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,9 @@ class DescriptorSet:
         style: "descriptors" are phrases that go behind a class name (Menon & Vondrick 2023); "sentences" are
             complete and used as they are (Pratt et al. 2023).
         sources: What is known of each source, by its short name: model, prompt file, date, ...
+
+    Raises:
+        DescriptorError: Not a list for each class; or a name, source or style that no file can hold.
     """
 
     labels: Labels
@@ -54,6 +69,9 @@ class DescriptorSet:
             raise DescriptorError(
                 f"{len(self.descriptors)} lists of descriptors for {len(self.labels)} classes"
             )
+        check_names(self.labels)
+        if self.style not in get_args(Style):
+            raise DescriptorError(f"style {self.style!r} is none of {', '.join(get_args(Style))}")
 
     def __len__(self) -> int:
         return sum(map(len, self.descriptors))
@@ -117,6 +135,23 @@ class DescriptorSet:
         return replace(
             self, labels=labels, descriptors=tuple(self.descriptors[p] for p in places if p is not None)
         )
+
+
+def check_names(labels: Labels) -> None:
+    """Refuse class names and ids that a descriptor file cannot hold.
+
+    Raises:
+        DescriptorError: A control character, or nothing but underscores; names the class.
+    """
+    for name, identifier in zip(labels.names, labels.ids, strict=True):
+        if character := unreadable(name) or unreadable(identifier):
+            raise DescriptorError(f"class {name!r}: the name or id holds {character!r}")
+        if not clean_name(name):
+            raise DescriptorError(f"class {name!r}: nothing of the name is left without underscores")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def _folded(name: str) -> str:

@@ -91,10 +91,8 @@ def reweight(descriptors: DescriptorSet, class_name: str, text: str, weight: flo
     """Another weight for one descriptor: 1 is usual, 0 leaves it out.
 
     Raises:
-        DescriptorError: No such class or descriptor, or a weight below 0.
+        DescriptorError: No such class or descriptor, or a weight that is not in the range of `vlcls.limits`.
     """
-    if not 0 <= weight < float("inf"):
-        raise DescriptorError(f"weight {weight} is not 0 or more")
     index = descriptors.find(class_name)
     row = _row(descriptors, index, text)
     own = list(descriptors.descriptors[index])

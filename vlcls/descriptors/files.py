@@ -33,6 +33,7 @@ from vlcls.data import prompts_folder
 from vlcls.descriptors.base import HAND, Descriptor, DescriptorSet, Style
 from vlcls.descriptors.parsing import FORMAT, VERSION, FileFormat, ReadFile, parse_descriptors
 from vlcls.errors import DescriptorError
+from vlcls.labels import clean_name
 
 #: Far above any real set: ImageNet with CuPL's sentences has 5 MB.
 MAX_BYTES = 512 * 1024**2
@@ -66,19 +67,39 @@ def write_descriptors(descriptors: DescriptorSet, path: str | Path, *, format: F
     """Write a descriptor set; the file appears whole or not at all.
 
     Raises:
-        DescriptorError: "plain" cannot hold it: two classes of one name.
+        DescriptorError: The format cannot hold it: in "plain", two classes of one name.
     """
     from vlcls.store import write_atomically
 
     path = Path(path).expanduser()
-    text = to_plain(descriptors) if format == "plain" else to_text(descriptors)
-    write_atomically(path.parent, path.name, text.encode())
+    write_atomically(path.parent, path.name, written(descriptors, format).encode())
     return path
+
+
+def written(descriptors: DescriptorSet, format: FileFormat = "vlcls") -> str:
+    """The text of a file, which was read back: nothing is written that cannot be read again.
+
+    Raises:
+        DescriptorError: The format cannot hold the set; says why.
+    """
+    text = to_plain(descriptors) if format == "plain" else to_text(descriptors)
+    try:
+        if len(text.encode()) > MAX_BYTES:
+            raise DescriptorError(f"more than {MAX_BYTES:,} bytes")
+        parse_descriptors(text, "what would be written", "")
+    except (DescriptorError, UnicodeEncodeError) as error:
+        raise DescriptorError(f"this set cannot be kept in a file, and none was changed: {error}") from error
+    return text
 
 
 def to_text(descriptors: DescriptorSet) -> str:
     """The vlcls format."""
-    sources = [f"  {_json(name)}: {_json(dict(about))}" for name, about in descriptors.sources.items()]
+    # A source that nothing is known of is named all the same: files say where each text came from.
+    used: dict[str, dict[str, str]] = {
+        each.source: {} for own in descriptors.descriptors for each in own if each.source != HAND
+    }
+    about_sources = {**used, **descriptors.sources}
+    sources = [f"  {_json(name)}: {_json(dict(about))}" for name, about in about_sources.items()]
     lines = [
         "{",
         f' "format": {_json(FORMAT)},',
@@ -92,7 +113,7 @@ def to_text(descriptors: DescriptorSet) -> str:
     )
     for number, (identifier, name, own) in enumerate(classes, start=1):
         lines += ["  {", f'   "name": {_json(name)},']
-        if identifier != name:
+        if identifier != clean_name(name):
             lines.append(f'   "id": {_json(identifier)},')
         entries = [f"    {_json(_entry(each))}" for each in own]
         lines.append('   "descriptors": [' + ("" if entries else "]"))

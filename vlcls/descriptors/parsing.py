@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from bisect import bisect
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any, Literal, NoReturn, get_args
 from vlcls.descriptors.base import HAND, Descriptor, DescriptorSet, Style
 from vlcls.errors import DescriptorError, LabelError
 from vlcls.labels import Labels, clean_name
+from vlcls.limits import readable, unreadable, weight_problem
 
 FORMAT = "vlcls-descriptors"
 VERSION = 1
@@ -24,8 +24,6 @@ FileFormat = Literal["vlcls", "plain"]
 
 # Unrolled: an alternative for each character would cost a hundred bytes of memory for each.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-#: Controls but for white space, and halves of characters: terminals and files choke on them.
-_UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -145,7 +143,8 @@ class _Reader:
                 missing = next(key for key in ("name", "descriptors") if entry[key] is None)
                 self._fail(f"{self._class} has no {missing!r}", self._line(place))
             texts, lines = entry["descriptors"]
-            row = (entry["name"], entry["id"] or entry["name"], texts, place, lines)
+            # An id that is written down is kept as it is; one that is not goes on being the name.
+            row = (entry["name"], entry["id"] or None, texts, place, lines)
             for column, each in zip(columns, row, strict=True):
                 column.append(each)
         return columns
@@ -159,20 +158,21 @@ class _Reader:
         made, places = [], []
         for item in value:
             places.append(self._met)
-            if isinstance(item, str):
-                made.append(Descriptor(item))
-            elif isinstance(item, _Pairs):
-                made.append(self._descriptor(item))
+            if isinstance(item, _Pairs):
+                fields = self._fields(item)
+            elif isinstance(item, str):
+                fields = {"text": item}
             else:
                 self._fail(
                     f"{self._class}: a descriptor must be text, not {_short(item)}", self._line(self._met)
                 )
-            if found := _UNREADABLE.search(made[-1].text):
-                self._fail(f"{self._class}: a descriptor holds {found[0]!r}", self._line(self._met))
+            if character := unreadable(fields["text"]):
+                self._fail(f"{self._class}: a descriptor holds {character!r}", self._line(self._met))
+            made.append(Descriptor(**fields))
             self._skip(item)
         return tuple(made), tuple(places)
 
-    def _descriptor(self, item: _Pairs) -> Descriptor:
+    def _fields(self, item: _Pairs) -> dict[str, Any]:
         fields = dict(item)
         wanted: dict[str, Any] = {"text": str, "source": str, "weight": (int, float), "edited": bool}
         for key, value in item:
@@ -186,11 +186,9 @@ class _Reader:
                 )
         if "text" not in fields:
             self._fail(f"{self._class}: a descriptor without a text", self._line(self._met))
-        weight = fields.get("weight", 1)
-        if not 0 <= weight < math.inf:
-            self._fail(f"{self._class}: weight {weight} is not 0 or more", self._line(self._met))
-        fields["weight"] = float(weight)
-        return Descriptor(**fields)
+        if problem := weight_problem(fields.setdefault("weight", 1.0)):
+            self._fail(f"{self._class}: {problem}", self._line(self._met))
+        return {**fields, "weight": float(fields["weight"])}
 
     def _sources(self, value: Any) -> dict[str, dict[str, str]]:
         if not isinstance(value, _Pairs) and value != {}:
@@ -212,16 +210,16 @@ class _Reader:
                 self._fail(f"{self._class}: a descriptor must be text", self._line(class_lines[-1]))
             taken[key] += 1
             names.append(key)
-            ids.append(key if taken[key] == 1 else f"{key}#{taken[key]}")
+            ids.append(None if taken[key] == 1 else f"{key}#{taken[key]}")
             descriptors.append(tuple(replace(each, source=FILE) for each in texts))
             lines.append(places)
         known = style or _guessed_style(descriptors)
         repeated = tuple(name for name, count in taken.items() if count > 1)
-        sources = {FILE: {"file": self.name}}
+        sources = {FILE: {"file": readable(self.name)}}
         return self._made(names, ids, descriptors, class_lines, lines, "plain", known, sources, repeated)
 
     def _made(
-        self, names: list[str], ids: list[str], descriptors: list[tuple[Descriptor, ...]],
+        self, names: list[str], ids: list[str | None], descriptors: list[tuple[Descriptor, ...]],
         class_places: list[int], places: list[tuple[int, ...]], format: FileFormat, style: Style,
         sources: dict[str, dict[str, str]], repeated: tuple[str, ...] = (),
     ) -> ReadFile:  # fmt: skip
@@ -234,16 +232,16 @@ class _Reader:
                         f'{self._class}: source {each.source!r} is not in "sources"', self._line(place)
                     )
         for name, identifier, place in zip(names, ids, class_places, strict=True):
-            if found := _UNREADABLE.search(name + identifier):
-                self._fail(f"class {name!r}: the name or id holds {found[0]!r}", self._line(place))
+            if character := unreadable(name + (identifier or "")):
+                self._fail(f"class {name!r}: the name or id holds {character!r}", self._line(place))
         try:
             cleaned = tuple(clean_name(name) for name in names)
-            ids = [
-                name if identifier == raw else identifier
-                for identifier, name, raw in zip(ids, cleaned, names, strict=True)
-            ]
-            made = DescriptorSet(Labels(cleaned, tuple(ids)), tuple(descriptors), style, sources)
-        except LabelError as error:
+            known_as = tuple(
+                name if identifier is None else identifier
+                for identifier, name in zip(ids, cleaned, strict=True)
+            )
+            made = DescriptorSet(Labels(cleaned, known_as), tuple(descriptors), style, sources)
+        except (LabelError, DescriptorError) as error:
             self._fail(str(error))
         return ReadFile(made, tuple(class_places), tuple(places), repeated, format, self.text)
 

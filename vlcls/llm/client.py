@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls.descriptors import Descriptor, DescriptorSet, Style
+from vlcls.descriptors.base import check_names
 from vlcls.errors import LanguageModelError, MissingExtraError
 from vlcls.labels import Labels
+from vlcls.limits import readable
 from vlcls.llm.answers import MAX_CHARACTERS, AnswerError, parse_answer
 from vlcls.llm.log import AnswerLog
 from vlcls.llm.requests import Asking, Question, asked_again, instructions_name, questions, request_key
@@ -108,6 +110,7 @@ async def describe_async(
         LanguageModelError: The server refuses everything (key, model, address), or wrong instructions.
         MissingExtraError: The `llm` extra is not installed.
     """
+    check_names(labels)  # what could not be written at the end is not paid for
     asked = questions(
         labels, style, per_class=per_class, hint=hint, instructions=instructions, siblings=siblings
     )
@@ -131,7 +134,7 @@ async def describe_async(
 
 def _about(model: str, style: Style, instructions: str | Path | None, contrast: bool) -> dict[str, str]:
     name = instructions_name(style, instructions, contrast)
-    return {"model": model, "prompt": name, "date": date.today().isoformat()}
+    return {"model": readable(model), "prompt": readable(name), "date": date.today().isoformat()}
 
 
 def _client(base_url: str | None, timeout: float, retries: int) -> AsyncOpenAI:
@@ -189,7 +192,7 @@ class _Session:
                 await asyncio.gather(*tasks, return_exceptions=True)
         own = tuple(
             tuple(
-                Descriptor(text, SOURCE)
+                Descriptor(readable(text), SOURCE)
                 for text in dict.fromkeys(text for place in sorted(found) for text in found[place])
             )
             for found in texts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vlcls.errors import TemplateError
 from vlcls.labels import Labels
+from vlcls.limits import weight_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,8 +89,8 @@ class PromptSet:
                 raise TemplateError(
                     f"prompt {prompt.text!r} is for class {prompt.class_index} of {len(counts)}"
                 )
-            if not 0 <= prompt.weight < math.inf:
-                raise TemplateError(f"prompt {prompt.text!r}: weight {prompt.weight} is not 0 or more")
+            if problem := weight_problem(prompt.weight):
+                raise TemplateError(f"prompt {prompt.text!r}: {problem}")
             counts[prompt.class_index] += prompt.weight > 0
         if 0 in counts:
             name = self.labels.reported[counts.index(0)]
