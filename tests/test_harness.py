@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 import vlcls
 from vlcls.encoders import Encoder
-from vlcls.errors import EvaluationError, LabelError
+from vlcls.errors import EvaluationError, LabelError, VlclsError
 from vlcls.evaluation.sets import open_set
 
 TESTS = Path(__file__).parent
@@ -160,6 +160,27 @@ def test_a_method_that_cannot_be_run_costs_the_others_nothing(data: Path, clip: 
     assert "vlcls describe" in results["failed"][0]["error"]
     with pytest.raises(EvaluationError, match="no method could be evaluated: there are no descriptors"):
         vlcls.evaluate(data / "photo", "descriptors", clip, tmp_path / "x", controls=False, cache=False)
+
+
+def test_exit_codes_say_what_was_not_run(
+    data: Path, model_spec: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from typer.testing import CliRunner
+
+    from vlcls.cli import app
+
+    monkeypatch.setenv("VLCLS_CACHE", str(tmp_path / "cache"))
+
+    def code(methods: str, *options: str) -> int:
+        typed = ["evaluate", str(data / "photo"), "-m", methods, "-e", model_spec("open_clip-clip")]
+        found = CliRunner().invoke(app, [*typed, "-o", str(tmp_path / "run"), *options])
+        # `main` makes 1 of an error.
+        return 1 if isinstance(found.exception, VlclsError) else found.exit_code
+
+    assert code("photo,autoclip:beta=x") == 1
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").glob("cells/*"))
+    assert code("photo,descriptors", "--no-controls") == 3
+    assert code("photo", "--no-controls") == 0
 
 
 def test_corruptions_are_measured_and_never_called_mce(data: Path, clip: Encoder, tmp_path: Path):

@@ -7,8 +7,9 @@ import torch
 
 import vlcls
 from vlcls.descriptors import Descriptor, DescriptorSet
-from vlcls.errors import DescriptorError, EvaluationError, VlclsError
-from vlcls.evaluation.kinds import KINDS, Context
+from vlcls.errors import DescriptorError, EvaluationError
+from vlcls.evaluation.kinds import COMMON, KINDS, Context
+from vlcls.evaluation.method_options import CHECKS
 from vlcls.evaluation.methods import SEEDS, parse_method, parse_methods, prompts_hash, with_controls
 from vlcls.labels import as_labels
 
@@ -50,7 +51,7 @@ def test_what_people_type(typed: str | list[str], specs: list[str]):
     [
         ("", "no methods"),
         ("foto", "no method 'foto'"),
-        ("photo:beta", "number"),
+        ("photo:beta", "beta must be a number"),
         ("waffle:color=red", "no option 'color'"),
         ("autoclip:weighting=zpe", "'weighting' is what autoclip is about"),
         ("waffle:seeds=0", "whole number"),
@@ -59,22 +60,74 @@ def test_what_people_type(typed: str | list[str], specs: list[str]):
     ],
 )
 def test_what_people_mistype(typed: str, message: str):
-    if typed == "photo:beta":  # known, but no number
-        method = parse_method("ensemble:weighting=autoclip,beta")
-        with pytest.raises(VlclsError, match=message):
-            method.classifier(method.prompts(CONTEXT, 0), None, None)  # type: ignore[arg-type]
-        return
     with pytest.raises(EvaluationError, match=message):
         parse_methods(typed)
 
 
+#: Values that no option of the name may have; None where any words will do.
+WRONG = {
+    "aggregate": ["x", "mean"], "weighting": ["x", "zpe2"], "beta": ["x", "nan", "-0.1", "1.1", "inf"],
+    "scaled": ["maybe"], "temperature": ["x", "0", "-1", "nan", "inf"],
+    "seeds": ["x", "0", "1.5", "-1", "nan", "1e9"], "templates": ["no-such-set", "/no/such/file"],
+    "template": ["no-such-set"], "articles": ["maybe"], "phrasing": ["x"], "file": ["/no/such/file.json"],
+    "count": ["x", "0", "2.5", "nan", "1e9"], "concept": None, "descriptors": ["maybe"],
+    "from": ["/no/such/folder"], "captions": ["/no/such/folder"], "alpha": ["x", "-1", "2", "nan"],
+    "tau": ["x", "0", "-1", "nan", "inf"], "retrieved": ["x", "0", "1.5", "nan"], "hint": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_option_of_every_method_is_checked_when_it_is_typed(name: str):
+    kind = KINDS[name]
+    for option in kind.options | (frozenset() if kind.finds_names else COMMON):
+        assert option in CHECKS and option in WRONG, f"say what {option} may not be"
+        for value in WRONG[option] or ():
+            with pytest.raises(EvaluationError) as caught:
+                parse_method(f"{name}:{option}={value}")
+            assert f"{name}:{option}={value}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("photo:beta=0.5", "beta has no effect without a weighting"),
+        ("photo:scaled", "scaled has no effect without a weighting"),
+        ("photo:temperature=2", "temperature has no effect without a weighting"),
+        ("zpe:beta=0.5", "beta has no effect with weighting=zpe"),
+        ("autoclip:temperature=2", "temperature has no effect with weighting=autoclip"),
+        ("softmax:scaled", "scaled has no effect with weighting=softmax"),
+        ("autoclip:aggregate=max", "weighted mean of similarities, not a max"),
+        ("waffle:file=pacs", "file has no effect without descriptors"),
+        ("waffle:descriptors,templates=simple", "templates has no effect with descriptors"),
+        ("learned-names", "from=DIR is expected"),
+    ],
+)
+def test_options_without_an_effect_are_refused(typed: str, message: str):
+    with pytest.raises(EvaluationError, match=message):
+        parse_method(typed)
+
+
+def test_a_weighting_that_does_not_fit_is_refused_before_any_image_is_read(clip, tmp_path):
+    folder = tmp_path / "data" / "fox"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_text("never read")
+    with pytest.raises(EvaluationError, match=r"descriptors:weighting=autoclip.*templates that all classes"):
+        vlcls.evaluate(
+            tmp_path / "data", "descriptors:weighting=autoclip", clip, tmp_path / "run",
+            descriptors=DescriptorSet(as_labels(["fox"]), ((Descriptor("big eyes"),),)),
+        )  # fmt: skip
+    for option in ("descriptors", "sentences"):
+        with pytest.raises(DescriptorError, match="nowhere"):
+            vlcls.evaluate(tmp_path / "data", "photo", clip, tmp_path / "run", **{option: "/nowhere.json"})
+
+
 def test_every_kind_has_prompts_for_every_class():
     for name, kind in KINDS.items():
-        method = parse_method(name)
         if name == "learned-names":
             with pytest.raises(EvaluationError, match="from=DIR"):
-                method.prompts(CONTEXT, 0)
+                parse_method(name)
             continue
+        method = parse_method(name)
         if kind.finds_names:
             with pytest.raises(EvaluationError, match="no prompts"):
                 method.prompts(CONTEXT, 0)

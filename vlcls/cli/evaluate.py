@@ -10,6 +10,7 @@ import typer
 from vlcls.cli.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import MODEL, OUTPUT, BatchSize, Cache, Device, PrecisionOption, Workers
 from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.files.terminal import printable
 
 if TYPE_CHECKING:
     from vlcls.evaluation.plan import Plan
@@ -152,7 +153,7 @@ def evaluate(
 
     Writes results.json, predictions, and reports (report.html, report.md, CSV). A run that was stopped is
     started again with the same command and goes on. Images that cannot be read are left out of every
-    method and listed; the exit code is then 3.
+    method and listed; the exit code is then 3, as it is when a method that you asked for could not be run.
     """
     if list_methods:
         _list()
@@ -196,7 +197,8 @@ def evaluate(
         write_reports(results, plan, output)
     if is_main_process():
         _print(results, output)
-    if any(each["unreadable"] for each in results["sets"].values()):
+    asked = [each for each in results["failed"] if not results["methods"][each["method"]]["control"]]
+    if asked or any(each["unreadable"] for each in results["sets"].values()):
         raise typer.Exit(SOME_IMAGES_FAILED)
 
 
@@ -280,7 +282,8 @@ def _print(results: dict[str, Any], output: Path) -> None:
         if gain["reason"] != "no evidence":
             console.print(Text(f"{gain['set']}, {gain['method']}: {gain['sentence']}"), soft_wrap=True)
     for failure in results["failed"]:
-        typer.echo(f"not run: {failure['method']} on {failure['set']}: {failure['error']}", err=True)
+        said = f"not run: {failure['method']} on {failure['set']}: {failure['error']}"
+        typer.echo(printable(said, lines=True), err=True)
     for name, about in results["sets"].items():
         if about["unreadable"]:
             typer.echo(

@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlcls.errors import EvaluationError
+from vlcls.classifiers.weighting import shared_templates
+from vlcls.descriptors import read_descriptors
+from vlcls.errors import EvaluationError, TemplateError, VlclsError
 from vlcls.evaluation.harness import run
-from vlcls.evaluation.methods import parse_methods, with_controls
+from vlcls.evaluation.kinds import Context
+from vlcls.evaluation.methods import Method, parse_methods, with_controls
 from vlcls.evaluation.plan import ALPHA, Bar, Corruptions, Plan, Shift, no_bar
+from vlcls.evaluation.robustness import read_fit
 from vlcls.evaluation.run_folder import claim
 from vlcls.evaluation.sets import open_set, shared_classes
 
@@ -127,7 +131,7 @@ def plan_of(
     if fit is not None:
         shifts = [replace(each, fit=Path(fit)) for each in shifts]
     chosen = parse_methods(methods or suggested or DEFAULT_METHODS)
-    return Plan(
+    plan = Plan(
         tuple(sets),
         tuple(with_controls(chosen) if controls else chosen),
         _encoders(encoder, device, precision),
@@ -141,6 +145,38 @@ def plan_of(
         cache=cache,
         options={"batch_size": batch_size, "workers": workers},
     )
+    _check(plan)
+    return plan
+
+
+def _check(plan: Plan) -> None:
+    """What can be known before any image is read: files that cannot be, and weightings that do not fit.
+
+    A method without descriptors for some set is left to the run: it costs the other methods nothing.
+    """
+    reasons = None if plan.rationales is None else plan.rationales.rationales
+    for given, style in ((plan.descriptors, None), (plan.sentences, "sentences"), (reasons, "descriptors")):
+        if isinstance(given, (str, Path)):
+            read_descriptors(given, style=style)  # type: ignore[arg-type]
+    for shift in plan.shifts:
+        if shift.fit is not None:
+            read_fit(shift.fit, shift.before, shift.after)
+    for method in plan.methods:
+        if method.options.get("weighting") not in (None, "autoclip-within-class"):
+            for each in plan.sets:
+                _check_weighting(method, plan, each)
+
+
+def _check_weighting(method: Method, plan: Plan, given: EvaluationSet) -> None:
+    context = Context(given.labels, given.templates, plan.descriptors, plan.sentences)
+    try:
+        prompts = method.prompts(context, 0)
+    except VlclsError:
+        return
+    try:
+        shared_templates(prompts)
+    except TemplateError as error:
+        raise EvaluationError(f"method {method.spec!r} on {given.name}: {error}") from error
 
 
 def _is_suite(given: str | Path) -> bool:

@@ -149,8 +149,6 @@ def _learned(context: Context, options: Options, seed: int) -> PromptSet:
     """Learned names for the classes that have some, plain names in the same templates for all others."""
     from vlcls.classifiers.saved import load
 
-    if "from" not in options:
-        raise EvaluationError("learned-names:from=DIR is expected, a folder that `vlcls learn-names` wrote")
     known = load(options["from"]).prompts
     places = {clean_name(name).casefold(): place for place, name in enumerate(known.labels.names)}
     places |= {identifier: place for place, identifier in enumerate(known.labels.ids)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.kinds import COMMON, KINDS, Context, Options
+from vlcls.evaluation.method_options import check_options
 from vlcls.evaluation.verdicts import Reference
 from vlcls.prompts import PromptSet
 from vlcls.specs import as_number, as_truth, parse_spec
@@ -123,7 +124,11 @@ def parse_methods(text: str | Sequence[str]) -> list[Method]:
 
 
 def parse_method(spec: str, *, control: bool = False) -> Method:
-    """One method, as it is typed."""
+    """One method, as it is typed.
+
+    Raises:
+        EvaluationError: No such method or option, a value that means nothing, or a file that cannot be read.
+    """
     name, options = parse_spec(spec)
     if name not in KINDS:
         raise EvaluationError(f"no method {name!r}: choose from {', '.join(KINDS)}")
@@ -134,9 +139,8 @@ def parse_method(spec: str, *, control: bool = False) -> Method:
         raise EvaluationError(f"method {spec!r}: no option {min(unknown)!r}; there are {known}")
     if again := set(options) & set(kind.fixed):
         raise EvaluationError(f"method {spec!r}: {min(again)!r} is what {name} is about; take another method")
-    seeds = as_number(options.get("seeds", str(SEEDS if kind.random else 1)), "seeds")
-    if seeds < 1 or seeds != int(seeds):
-        raise EvaluationError(f"method {spec!r}: seeds is a whole number from 1")
+    check_options(spec, name, options, kind.fixed)
+    seeds = float(options.get("seeds", SEEDS if kind.random else 1))
     return Method(spec, name, {**kind.fixed, **options}, tuple(range(int(seeds))), control)
 
 

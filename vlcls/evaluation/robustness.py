@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
 from vlcls.evaluation.intervals import RESAMPLES, Estimate, proportion
+from vlcls.files.text import read_lines
 
 #: Accuracies nearer to 0 or 1 than this are moved there before the logit, which has no value at 0 and 1.
 CLIP = 1e-4
@@ -135,21 +136,24 @@ def read_fit(path: str | Path, before: str, after: str) -> LogitFit:
     Raises:
         EvaluationError: No such column, or an entry that is no number in 0..1; names the line.
     """
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = read_lines(path, EvaluationError)
     notes = [line[1:].strip() for line in lines if line.startswith("#")]
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
-    table = csv.DictReader(line for _, line in numbered)
+    table = csv.DictReader((line for _, line in numbered), strict=True)
     for name in (before, after):
         if name not in (table.fieldnames or ()):
             raise EvaluationError(
                 f"{path}: no column {name!r}; there are {', '.join(table.fieldnames or ())}"
             )
     points = []
-    for row in table:
-        number = numbered[table.line_num - 1][0]
-        cells = [(row[name] or "").strip() for name in (before, after)]
-        if all(cells):
-            points.append((_part(cells[0], path, number), _part(cells[1], path, number)))
+    try:
+        for row in table:
+            number = numbered[table.line_num - 1][0]
+            cells = [(row[name] or "").strip() for name in (before, after)]
+            if all(cells):
+                points.append((_part(cells[0], path, number), _part(cells[1], path, number)))
+    except csv.Error as error:
+        raise EvaluationError(f"{path}: no CSV: {error}") from error
     return fit_logits(points, " ".join(notes) or Path(path).name)
 
 
