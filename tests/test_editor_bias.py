@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from editor_world import BLAMED, ColourEncoder, make_images, make_material
 from PIL import Image
 
 from vlcls.app.actions import Request, act
-from vlcls.app.bias import _suggestions, bias
+from vlcls.app.bias import _reliance, _suggestions, bias
 from vlcls.app.image import images
 from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
 from vlcls.bias import find_bias
 from vlcls.bias.planted import DESCRIPTOR, planted_set
+from vlcls.bias.report import LeftOut
 from vlcls.encoders import Encoder
 
 
@@ -52,6 +54,16 @@ def test_the_descriptor_to_blame_is_found_and_left_out(birds: Workbench):
     assert found[BLAMED].context and "Descriptors that depend on a group" in drawn
     # Both groups suffer alike here, so that none is the worst because of it: no suggestion.
     assert not birds.searched[1].suggestions and "Suggestions" not in drawn
+    # As the command says it: what each follows. Only what is better left out can be.
+    rows = re.findall("<tr>(.*?)</tr>", drawn)
+    for each in found.values():
+        (row,) = (row for row in rows if f"<td>{each.text}</td>" in row and f"<td>{each.label}</td>" in row)
+        without = birds.searched[1].left_out[each.index, each.text]
+        assert f"<td>{each.follows}</td>" in row
+        assert ('data-do="delete"' in row) == (each.context and without.gained > without.lost)
+        assert f"<td>{without.gained} right, {without.lost} wrong</td>" in row
+    assert 'id="vx-conclusion"' in drawn and f"“{BLAMED}” of gull follows the group" in drawn
+    assert "No failure mode" in drawn or "taken for crab" in drawn
     button = re.search(rf'{BLAMED}</td>.*?data-do="delete" data-index="(\d)" data-place="(\d)"', drawn)
     assert button is not None
     view = pressed(birds, view, do="delete", index=button[1], place=button[2])
@@ -60,6 +72,24 @@ def test_the_descriptor_to_blame_is_found_and_left_out(birds: Workbench):
     assert "have changed since" in bias(birds, view)
     pressed(birds, view, do="bias")
     assert BLAMED not in {each.text for each in birds.searched[1].reliance.found}
+
+
+def test_nothing_useless_is_offered(birds: Workbench):
+    """A descriptor that belongs to its class, and one that nothing is better without."""
+    made = planted_set(0)
+    report = find_bias(made.classifier, made.images)
+    first = report.reliance.found[0]
+    known = birds.seen.session.descriptors
+    here = replace(first, index=0, label="gull", text=known.texts(0)[0])
+    for to_class, gained, offered in ((0.0, 3, True), (9.0, 3, False), (0.0, 1, False), (0.0, 0, False)):
+        each = replace(here, to_class=to_class)
+        some = replace(
+            report,
+            reliance=replace(report.reliance, found=(each,)),
+            left_out={(0, each.text): LeftOut(gained, 1)},
+        )
+        drawn = _reliance(birds, some)
+        assert ("leave it out" in drawn) == offered and f"<td>{each.follows}</td>" in drawn
 
 
 def test_suggestions_can_be_pressed(birds: Workbench):

@@ -6,6 +6,7 @@ from vlcls.app.markup import button, points, row, section, table, text, thumbnai
 from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
 from vlcls.bias import BiasReport
+from vlcls.bias.summary import conclusion, empty_searches
 
 #: Rows of each list.
 _MOST = 12
@@ -25,8 +26,11 @@ def bias(bench: Workbench, view: View) -> str:
     known, report = searched
     old = known != bench.seen.session.descriptors
     note = '<p class="vx-note">Of descriptors that have changed since: search again.</p>' if old else ""
+    labels = bench.seen.session.start.labels.reported
+    note += f'<p id="vx-conclusion"><b>{text(conclusion(report, labels), 600)}</b></p>'
     if report.empty:
-        note += '<p class="vx-note" id="vx-nothing">Nothing was found.</p>'
+        note += '<p class="vx-note" id="vx-nothing">Nothing was found: small sets hide a lot.</p>'
+    note += "".join(f'<p class="vx-note vx-empty">{text(each, 600)}</p>' for each in empty_searches(report))
     parts = (_suggestions(bench, report), _reliance(bench, report), _failures(bench, report))
     return section("Find what is wrong", about, note) + "".join(parts)
 
@@ -66,26 +70,33 @@ def _reliance(bench: Workbench, report: BiasReport) -> str:
         row(
             text(each.label), text(each.text), f"{text(each.column)}: {text(each.group)}",
             f"{each.effect:+.1f}".replace("-", "−"),
-            "follows the group" if each.context else "",
+            each.follows,
+            f"{without.gained} right, {without.lost} wrong",
             button("open-class", "edit", kind="vx-small", index=each.index)
-            + _leave_out(bench, each.index, each.text),
+            # Of one that belongs to its class, or that nothing is better without, there is nothing to gain.
+            + (_leave_out(bench, each.index, each.text) if each.context and without.helps else ""),
         )
-        for each in ordered[:_MOST]
+        for each, without in ((each, report.left_out[each.index, each.text]) for each in ordered[:_MOST])
     ]  # fmt: skip
     if not rows:
         return ""
-    head = ("class", "descriptor", "group", "standard deviations", "", "")
+    head = ("class", "descriptor", "group", "standard deviations", "follows", "left out, images turn", "")
     return section("Descriptors that depend on a group", table(head, rows, kind="vx-words"))
 
 
 def _failures(bench: Workbench, report: BiasReport) -> str:
     names = bench.seen.session.start.labels.reported
     shown, parts = bench.material.shown, []
-    for mode in report.failures.modes[:_MOST]:
-        pictures = []
+    for head, *others in report.folds[:_MOST]:
+        mode, pictures = report.failures.modes[head], []
         for place in mode.examples:
             image = int(shown.rows[place])
             pictures.append(thumbnail(image, place, "", name=bench.material.names[image]))
         strip = f'<div class="vx-gallery vx-strip">{"".join(pictures)}</div>'
-        parts.append(f"<p>{text(mode.sentence(names[mode.index]), 300)}</p>{strip}")
+        taken = f"; {mode.mistaken(names)}" if mode.taken_for else ""
+        said = f"<p>{text(mode.sentence(names[mode.index]) + taken, 600)}</p>"
+        if others:
+            also = "; ".join(report.failures.modes[place].shown for place in others)
+            said += f'<p class="vx-note">The same images, in other words: {text(also, 600)}</p>'
+        parts.append(said + strip)
     return section("Failure modes", *parts) if parts else ""

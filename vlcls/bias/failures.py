@@ -14,6 +14,7 @@ known what is right, so the correction is honest.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ from vlcls.evaluation.significance import holm
 
 #: Combinations of one size in memory at once, and the most that are searched before size grows no further.
 MOST = 200_000
+#: Classes that a sentence says images are taken for.
+_CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class FailureMode:
             None if one side is empty.
         p_value, adjusted: See the module; adjusted for all that was searched.
         examples: Rows of images with all the words, wrongly predicted ones first.
+        taken_for: What the wrong ones are predicted as: classes with how many images, most first; empty if
+            only right and wrong was known.
     """
 
     index: int
@@ -57,16 +62,31 @@ class FailureMode:
     p_value: float
     adjusted: float
     examples: tuple[int, ...]
+    taken_for: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The words, as sentences have them."""
+        return " and ".join(f"“{word}”" for word in self.words)
 
     def sentence(self, label: str) -> str:
         """In words: what is recognised less often, and by how much."""
-        shown = " and ".join(f"“{word}”" for word in self.words)
         if not self.count or not self.others:
-            return f"{label} with {shown}: {self.count} images, {self.others} without: nothing to compare"
+            return (
+                f"{label} with {self.shown}: {self.count} images, {self.others} without: nothing to compare"
+            )
         return (
-            f"{label} with {shown}: {self.right} of {self.count} right ({self.right / self.count:.0%}), "
+            f"{label} with {self.shown}: {self.right} of {self.count} right ({self.right / self.count:.0%}), "
             f"otherwise {self.others_right} of {self.others} ({self.others_right / self.others:.0%})"
         )
+
+    def mistaken(self, labels: Sequence[str]) -> str:
+        """In words: what the wrong ones are taken for, "taken for goat (12), camel (3), 2 others"."""
+        if not self.taken_for:
+            return ""
+        first, rest = self.taken_for[:_CLASSES], sum(count for _, count in self.taken_for[_CLASSES:])
+        named = ", ".join(f"{labels[index]} ({count})" for index, count in first)
+        return f"taken for {named}{f', {rest} for others' if rest else ''}"
 
 
 @dataclass(frozen=True)
@@ -77,11 +97,16 @@ class FailureSearch:
         modes: Most certain first.
         tested: Combinations that p values are corrected for.
         complete_to: Up to this size every combination with enough images was looked at.
+        words: The vocabulary, and `tried` those of them that are in a combination that was tested.
+        least: Images on each side of every comparison.
     """
 
     modes: tuple[FailureMode, ...]
     tested: int
     complete_to: int
+    words: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
+    least: int = 0
 
 
 def failure_modes(
@@ -89,6 +114,7 @@ def failure_modes(
     class_indices: Any,
     tags: Tags,
     *,
+    predicted: Any = None,
     alpha: float = 0.05,
     least: int = 10,
     drop: float = 0.1,
@@ -102,6 +128,7 @@ def failure_modes(
         right: bool[N], which images are predicted rightly.
         class_indices: [N], their true classes.
         tags: Of the same images.
+        predicted: [N], what they are predicted as, to say what wrong ones are taken for.
         alpha: Chance of any false one.
         least: Images on each side of every comparison.
         drop: What accuracy must fall by, against the other images of the class (PRIME's a).
@@ -129,26 +156,34 @@ def failure_modes(
             if against is not None:
                 found.append((index, places))
                 comparisons += against
-    p_values = _combined(_fisher(comparisons), [len(places) for _, places in found])
+    p_values = _combined(one_sided(comparisons), [len(places) for _, places in found])
     modes = []
     for (index, places), p, adjusted in zip(found, p_values, holm(p_values), strict=True):
         if adjusted > alpha:
             continue
-        mode = _mode(index, places, hits, classes, tags, p, adjusted, examples)
+        mode = _mode(index, places, hits, classes, tags, p, adjusted, examples, predicted)
         if _falls(mode, drop) and _needed(mode, hits, classes, tags, step):
             modes.append(mode)
     modes.sort(key=lambda mode: (mode.p_value, len(mode.places), mode.index, mode.places))
-    return FailureSearch(tuple(modes), len(found), complete)
+    tried = sorted({place for _, places in found for place in places})
+    words = tuple(tags.words[place] for place in tried)
+    return FailureSearch(tuple(modes), len(found), complete, tags.words, words, least)
 
 
 def check_failure_modes(
-    modes: Sequence[FailureMode], right: Any, class_indices: Any, tags: Tags, *, examples: int = 6
+    modes: Sequence[FailureMode],
+    right: Any,
+    class_indices: Any,
+    tags: Tags,
+    *,
+    predicted: Any = None,
+    examples: int = 6,
 ) -> tuple[FailureMode, ...]:
     """The same combinations on other images: one test each, corrected for these alone.
 
     Args:
         modes: From `failure_modes`.
-        right, class_indices, tags: Of images that it has not seen, tagged by the same words.
+        right, class_indices, tags, predicted: Of images that it has not seen, tagged by the same words.
         examples: Rows to name for each.
     """
     hits, classes = np.asarray(right, dtype=np.bool_), np.asarray(class_indices, dtype=np.int64)
@@ -158,9 +193,9 @@ def check_failure_modes(
         comparisons = [
             _compared(tags.present[own], hits[own], mode.places, place) for place in range(len(mode.places))
         ]
-        p_values.append(max(_fisher(comparisons)))
+        p_values.append(max(one_sided(comparisons)))
     return tuple(
-        _mode(mode.index, mode.places, hits, classes, tags, p, adjusted, examples)
+        _mode(mode.index, mode.places, hits, classes, tags, p, adjusted, examples, predicted)
         for mode, p, adjusted in zip(modes, p_values, holm(p_values), strict=True)
     )
 
@@ -238,8 +273,8 @@ def _compared(
     return int(here.sum()), int(hits[here].sum()), int(without.sum()), int(hits[without].sum())
 
 
-def _fisher(comparisons: Sequence[tuple[int, int, int, int]]) -> list[float]:
-    """One-sided: that so many or more of the wrong ones fall on the first side by chance."""
+def one_sided(comparisons: Sequence[tuple[int, int, int, int]]) -> list[float]:
+    """p values of Fisher's exact test: that so many or more wrong ones fall on the first side by chance."""
     from scipy.stats import hypergeom
 
     if not comparisons:
@@ -262,7 +297,7 @@ def _combined(p_values: Sequence[float], sizes: Sequence[int]) -> list[float]:
 
 def _mode(
     index: int, places: tuple[int, ...], hits: NDArray[np.bool_], classes: NDArray[np.int64], tags: Tags,
-    p_value: float, adjusted: float, examples: int,
+    p_value: float, adjusted: float, examples: int, predicted: Any,
 ) -> FailureMode:  # fmt: skip
     own = classes == index
     here = own & tags.present[:, list(places)].all(1)
@@ -271,9 +306,11 @@ def _mode(
     rest, rest_right = int(others.sum()), int(hits[others].sum())
     rows = np.flatnonzero(here)
     few = rows[np.argsort(hits[rows], kind="stable")][:examples]
+    wrong = [] if predicted is None else np.asarray(predicted)[rows[~hits[rows]]].tolist()
     return FailureMode(
         index, tuple(tags.words[place] for place in places), places, count, right, rest, rest_right,
         drop_interval(right, count, rest_right, rest), p_value, adjusted, tuple(few.tolist()),
+        tuple(sorted(Counter(wrong).items(), key=lambda item: (-item[1], item[0]))),
     )  # fmt: skip
 
 

@@ -70,6 +70,11 @@ class Reliance:
         """Whether the similarity follows the group more than the class."""
         return abs(self.to_group) > abs(self.to_class)
 
+    @property
+    def follows(self) -> str:
+        """`context` in words."""
+        return "the group" if self.context else "the class"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"context": self.context}
 

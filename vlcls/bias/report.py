@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +11,15 @@ import numpy as np
 from vlcls.bias.effects import Effect, without_piece
 from vlcls.bias.evidence import checked, part_of
 from vlcls.bias.failures import FailureMode, FailureSearch, check_failure_modes, failure_modes
+from vlcls.bias.folding import folded
 from vlcls.bias.reliance import RelianceSearch, descriptor_reliance
 from vlcls.bias.splits import Split, split_images
-from vlcls.bias.suggestions import Suggestion, measured_effect, suggest_removals
+from vlcls.bias.suggestions import Suggestion, changes_without, measured_effect, suggest_removals
 from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
 from vlcls.editing import Scored, rescore, score
 from vlcls.evaluation.intervals import proportion
+from vlcls.evaluation.metrics import confusion, worst_pairs
+from vlcls.explain.pieces import Pieces
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Searches that share the chance of a false alarm.
 SEARCHES = 3
+#: The most frequent mistakes that a report has.
+_MISTAKES = 5
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,18 @@ class GroupAccuracy:
         return asdict(self) | {"accuracy": found.to_json() if found else None}
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What leaving one descriptor out does to the images shown: how many turn right, and how many wrong."""
+
+    gained: int
+    lost: int
+
+    @property
+    def helps(self) -> bool:
+        return self.gained > self.lost
+
+
 @dataclass(frozen=True, eq=False)
 class BiasReport:
     """What is wrong with a classifier, on the images that are shown.
@@ -51,6 +68,10 @@ class BiasReport:
         failures, reliance, suggestions: Found with a chance of `alpha` that any of them is false.
         names: Of the images shown: what `FailureMode.examples` point at.
         alpha: See above.
+        folds: Failure modes that are one and the same: places in `failures.modes`, see `folded`.
+        removals: Descriptors that were left out in turn to find the suggestions; 0 without groups.
+        left_out: What leaving out each descriptor in `reliance` does, by class and descriptor.
+        mistakes: The most frequent mistakes: true class, predicted class, images, images of the true class.
     """
 
     split: Split
@@ -61,6 +82,10 @@ class BiasReport:
     suggestions: tuple[Suggestion, ...]
     names: tuple[str, ...]
     alpha: float
+    folds: tuple[tuple[int, ...], ...] = ()
+    removals: int = 0
+    left_out: Mapping[tuple[int, str], LeftOut] = field(default_factory=dict)
+    mistakes: tuple[tuple[int, int, int, int], ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -69,6 +94,9 @@ class BiasReport:
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Plain data; `labels` are the classifier's `labels.reported`."""
+        from vlcls.bias.summary import conclusion, empty_searches
+
+        modes = [mode_to_json(mode, labels, self.names) for mode in self.failures.modes]
         return {
             "shown": len(self.split.shown),
             "held_out": len(self.split.held_out),
@@ -78,14 +106,24 @@ class BiasReport:
             "suggestions": [each.to_json() for each in self.suggestions],
             "reliance": {
                 "tested": self.reliance.tested,
-                "found": [each.to_json() for each in self.reliance.found],
+                "found": [
+                    each.to_json() | {"left_out": vars(self.left_out[each.index, each.text])}
+                    for each in self.reliance.found
+                ],
             },
             "failure_modes": {
-                "words": [] if self.tagger is None else list(self.tagger.words),
+                "words": list(self.failures.words),
+                "tried": list(self.failures.tried),
                 "tested": self.failures.tested,
                 "complete_to": self.failures.complete_to,
-                "found": [mode_to_json(mode, labels, self.names) for mode in self.failures.modes],
+                "found": as_folded(modes, self.folds),
             },
+            "mistakes": [
+                {"class": labels[truth], "taken_for": labels[given], "images": count, "of": images}
+                for truth, given, count, images in self.mistakes
+            ],
+            "empty_searches": empty_searches(self),
+            "conclusion": conclusion(self, labels),
         }
 
 
@@ -98,18 +136,21 @@ class HeldOut:
         failures: The same failure modes, one test each.
         effects: Of each suggestion, if it were accepted alone.
         names: Of these images.
+        folds: Those of the report.
     """
 
     accuracies: tuple[GroupAccuracy, ...]
     failures: tuple[FailureMode, ...]
     effects: tuple[Effect, ...]
     names: tuple[str, ...]
+    folds: tuple[tuple[int, ...], ...] = ()
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Plain data; `labels` are the classifier's `labels.reported`."""
+        modes = [mode_to_json(mode, labels, self.names) for mode in self.failures]
         return {
             "accuracies": [each.to_json() for each in self.accuracies],
-            "failure_modes": [mode_to_json(mode, labels, self.names) for mode in self.failures],
+            "failure_modes": as_folded(modes, self.folds),
             "effects": [each.to_json() for each in self.effects],
         }
 
@@ -147,21 +188,33 @@ def find_bias(
     split = split or split_images(images.class_indices, images.groups, seed=seed)
     shown = part_of(images, split.shown)
     scored = score(classifier, shown.embeddings)
-    right = _right(scored, shown)
+    right, predicted = _right(scored, shown), scored.predicted.cpu().numpy()
     tagger = None
     if vocabulary is not None:
         tagger = fit_tagger(*vocabulary, shown.embeddings, classifier, above=above)
-    share = alpha / SEARCHES
+    share, tags = alpha / SEARCHES, _tags(tagger, shown)
     own = (classifier, shown.embeddings, shown.class_indices, shown.groups)
+    failures = failure_modes(right, shown.class_indices, tags, predicted=predicted, alpha=share, least=least)
+    reliance = descriptor_reliance(*own, alpha=share, seed=seed)
+    changes, left_out, removals = None, {}, 0
+    if any(len(set(values)) > 1 for values in shown.groups.values()):
+        pieces = Pieces(classifier)
+        changes = changes_without(pieces, scored.images.cpu(), shown.class_indices.numpy())
+        left_out = _left_out(reliance, pieces, changes[1])
+        removals = int(((pieces.weights > 0) & ~pieces.alone).sum())
     return BiasReport(
         split,
         tagger,
         _accuracies(right, shown),
-        failure_modes(right, shown.class_indices, _tags(tagger, shown), alpha=share, least=least),
-        descriptor_reliance(*own, alpha=share, seed=seed),
-        suggest_removals(*own, names=shown.names, alpha=share, seed=seed),
+        failures,
+        reliance,
+        suggest_removals(*own, names=shown.names, changes=changes, alpha=share, seed=seed),
         shown.names,
         alpha,
+        folded(failures.modes, right, shown.class_indices, tags, least=least),
+        removals,
+        left_out,
+        _mistakes(predicted, shown.class_indices.numpy(), len(classifier.labels)),
     )
 
 
@@ -188,21 +241,52 @@ def check_held_out(
         effects.append(
             measured_effect(suggestion, scored, after, held.class_indices, held.groups, names=held.names)
         )
-    modes = check_failure_modes(report.failures.modes, right, held.class_indices, _tags(report.tagger, held))
-    return HeldOut(_accuracies(right, held), modes, tuple(effects), held.names)
+    modes = check_failure_modes(
+        report.failures.modes, right, held.class_indices, _tags(report.tagger, held),
+        predicted=scored.predicted.cpu().numpy(),
+    )  # fmt: skip
+    return HeldOut(_accuracies(right, held), modes, tuple(effects), held.names, report.folds)
 
 
 def mode_to_json(mode: FailureMode, labels: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     """A failure mode as plain data, in words and with the names of its examples."""
     fields = {name: value for name, value in vars(mode).items() if name not in ("index", "places")}
+    taken = [{"label": labels[index], "images": count} for index, count in mode.taken_for]
     return {
         **fields,
         "label": labels[mode.index],
         "words": list(mode.words),
         "sentence": mode.sentence(labels[mode.index]),
+        "taken_for": taken,
         "drop": None if mode.drop is None else mode.drop.to_json(),
         "examples": [names[row] for row in mode.examples],
     }
+
+
+def as_folded(modes: Sequence[dict[str, Any]], folds: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Plain failure modes, each with those that were folded into it."""
+    return [modes[head] | {"folded": [modes[place] for place in others]} for head, *others in folds]
+
+
+def _left_out(reliance: RelianceSearch, pieces: Pieces, change: np.ndarray) -> dict[tuple[int, str], LeftOut]:
+    """Of each descriptor that was found, from what leaving out each piece changes: int8[N, P]."""
+    place = {
+        (index, name): piece
+        for piece, (index, name) in enumerate(zip(pieces.places.tolist(), pieces.names, strict=True))
+    }
+    found = {}
+    for each in reliance.found:
+        own = change[:, place[each.index, each.text]]
+        found[each.index, each.text] = LeftOut(int((own > 0).sum()), int((own < 0).sum()))
+    return found
+
+
+def _mistakes(
+    predicted: np.ndarray, truth: np.ndarray, classes: int
+) -> tuple[tuple[int, int, int, int], ...]:
+    counts = np.bincount(truth, minlength=classes)
+    pairs = worst_pairs(confusion(predicted, truth, classes), _MISTAKES)
+    return tuple((own, given, count, int(counts[own])) for own, given, count in pairs)
 
 
 def _right(scored: Scored, images: LabelledEmbeddings) -> np.ndarray:

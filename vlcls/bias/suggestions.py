@@ -79,6 +79,7 @@ def suggest_removals(
     groups: Mapping[str, Sequence[str]],
     *,
     names: Sequence[str] | None = None,
+    changes: tuple[NDArray[np.bool_], NDArray[np.int8]] | None = None,
     alpha: float = 0.05,
     most: int = 5,
     deals: int = DEALS,
@@ -92,6 +93,7 @@ def suggest_removals(
         class_indices: [N].
         groups: Columns of N values.
         names: What reports call each image.
+        changes: What `changes_without` says of these images, if it is known already.
         alpha: Chance of any false one.
         most: How many at most.
         deals: Of the permutation test.
@@ -109,7 +111,7 @@ def suggest_removals(
     if not used:
         return ()
     pieces = Pieces(classifier)
-    right, change = changes_without(pieces, rows, truth)
+    right, change = changes or changes_without(pieces, rows, truth)
     before = score(classifier, rows)
     found = []
     for name, values in used.items():

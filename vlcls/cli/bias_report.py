@@ -37,6 +37,8 @@ def write_text(
     """For people: suggestions first, then what they rest on."""
     from rich.console import Console
 
+    from vlcls.bias.summary import conclusion, empty_searches
+
     console = Console(
         file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True,
         width=None if stream.isatty() else 160,
@@ -51,13 +53,15 @@ def write_text(
     _suggestions(console, report.suggestions, None if held is None else held.effects)
     _reliance(console, report)
     _failures(console, report, held, labels)
+    _mistakes(console, report, labels)
     if report.empty:
-        console.print(
-            f"Nothing was found: {report.failures.tested} combinations of words and "
-            f"{report.reliance.tested} descriptors in groups were looked at. Small sets hide a lot."
-        )
+        console.print("Nothing was found: small sets hide a lot. What was tried:", style="bold")
+    for each in empty_searches(report):
+        console.print(_text(f"- {each}" if report.empty else each))
     if held is None:
-        console.print("\nFigures of the images held out: --held-out", style="dim")
+        console.print("Figures of the images held out: --held-out", style="dim")
+    console.print()
+    console.print(_text(conclusion(report, labels), "bold"))
 
 
 def _accuracies(
@@ -135,16 +139,18 @@ def _reliance(console: Console, report: BiasReport) -> None:
         return
     console.print("Descriptors whose similarity depends on the group, within their class", style="bold")
     table = _table(
-        "class", "descriptor", "group", "effect (sd)", "images", "p", "follows", right=(3, 4, 5)
+        "class", "descriptor", "group", "effect (sd)", "images", "p", "if left out", "follows",
+        right=(3, 4, 5, 6),
     )  # fmt: skip
     # Both ends: what a group lacks, and what it has more of.
     rows = found if len(found) <= _ROWS else (*found[: _ROWS // 2], *found[-_ROWS // 2 :])
     for each in rows:
-        follows = "the group" if each.context else "the class"
+        without = report.left_out[each.index, each.text]
         table.add_row(
             _text(each.label), _text(each.text), _text(f"{each.column}: {each.group}"),
             f"{each.effect:+.2f}", str(each.count), f"{each.adjusted:.2g}",
-            _text(follows, "bold yellow" if each.context else "dim"),
+            f"{without.gained} right, {without.lost} wrong",
+            _text(each.follows, "bold yellow" if each.context else "dim"),
         )  # fmt: skip
     console.print(table)
     if len(rows) < len(found):
@@ -156,15 +162,38 @@ def _failures(console: Console, report: BiasReport, held: HeldOut | None, labels
     if not report.failures.modes:
         return
     console.print("Failure modes", style="bold")
-    for place, mode in enumerate(report.failures.modes[:_ROWS]):
-        console.print(_text(f"- {mode.sentence(labels[mode.index])}{_drop(mode)}"))
-        examples = ", ".join(report.names[row] for row in mode.examples[:_EXAMPLES])
-        console.print(_text(f"  {examples}", "dim"))
-        if held is not None:
-            other = held.failures[place]
-            console.print(_text(f"  held out: {other.sentence(labels[mode.index])}{_drop(other)}"))
-    if len(report.failures.modes) > _ROWS:
-        console.print(f"{len(report.failures.modes) - _ROWS} more (--format json has all)", style="dim")
+    for head, *others in report.folds[:_ROWS]:
+        _failure(console, report, held, head, labels)
+        if others:
+            also = "; ".join(report.failures.modes[place].shown for place in others[:_EXAMPLES])
+            more = f" and {len(others) - _EXAMPLES} more" if len(others) > _EXAMPLES else ""
+            console.print(_text(f"  the same images, in other words: {also}{more}"))
+    if len(report.folds) > _ROWS:
+        console.print(f"{len(report.folds) - _ROWS} more (--format json has all)", style="dim")
+    console.print()
+
+
+def _failure(
+    console: Console, report: BiasReport, held: HeldOut | None, place: int, labels: Sequence[str]
+) -> None:
+    mode = report.failures.modes[place]
+    console.print(_text(f"- {mode.sentence(labels[mode.index])}{_drop(mode)}"))
+    if mode.taken_for:
+        console.print(_text(f"  {mode.mistaken(labels)}"))
+    examples = ", ".join(report.names[row] for row in mode.examples[:_EXAMPLES])
+    console.print(_text(f"  {examples}", "dim"))
+    if held is not None:
+        other = held.failures[place]
+        taken = f"; {other.mistaken(labels)}" if other.taken_for else ""
+        console.print(_text(f"  held out: {other.sentence(labels[mode.index])}{_drop(other)}{taken}"))
+
+
+def _mistakes(console: Console, report: BiasReport, labels: Sequence[str]) -> None:
+    if not report.mistakes:
+        return
+    console.print("Most frequent mistakes", style="bold")
+    for own, given, count, images in report.mistakes:
+        console.print(_text(f"- {labels[own]} taken for {labels[given]}: {count} of {images} images"))
     console.print()
 
 
