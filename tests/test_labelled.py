@@ -149,10 +149,10 @@ def test_data_sets_that_do_not_fit(dataset):
         labelled_dataset(dataset, group_columns=["nope"])
     with pytest.raises(LabelError, match="column 'label': not among the labels: 'red_panda'"):
         labelled_dataset(dataset, ["cat", "dog"])
-    with pytest.raises(LabelError, match=r"'number' goes from 0 to 2, and there are 2 labels"):
+    with pytest.raises(LabelError, match=r"'number': row 1 has the label 2, and there are 2 labels"):
         labelled_dataset(dataset, ["a", "b"], label_column="number")
     hidden = dataset.map(lambda row, i: {"label": -1 if i == 2 else row["label"]}, with_indices=True)
-    with pytest.raises(LabelError, match=r"row 2 of the data set has no class \(1 such"):
+    with pytest.raises(LabelError, match=r"the data set, column 'label': row 2 has no class \(1 such"):
         labelled_dataset(hidden)
 
 

@@ -21,7 +21,6 @@ from PIL import Image
 from vlcls import imagenet, wordnet
 from vlcls.demo import DEMO_LABELS
 from vlcls.errors import EvaluationError, ImageError, LabelError
-from vlcls.evaluation.class_names import matched, own_labels
 from vlcls.evaluation.hf_sets import open_rows
 from vlcls.evaluation.parts import STREAMED_PART, EvaluationSet, LabelledPart, joined_parts
 from vlcls.evaluation.sets import (
@@ -33,6 +32,7 @@ from vlcls.evaluation.sets import (
 )
 from vlcls.evaluation.tables import read_table
 from vlcls.images import decode, load_source
+from vlcls.labelled.places import matched, own_labels
 from vlcls.labels import as_labels
 
 NAMES = ["red_panda", "cat", "owl"]
@@ -667,13 +667,13 @@ def test_curated_lists_are_in_label_order():
 
 
 def test_labels_are_matched_by_name_or_place():
-    assert matched(["b_x", "a"], as_labels(["a", "B x", "c"]), "w") == ([1, 0], ())
-    assert matched(["n1", "n2"], as_labels({"n2": "x", "n1": "y"}), "w") == ([1, 0], ())
+    assert matched(["b_x", "a"], as_labels(["a", "B x", "c"]), "w") == ({0: 1, 1: 0}, ())
+    assert matched(["n1", "n2"], as_labels({"n2": "x", "n1": "y"}), "w") == ({0: 1, 1: 0}, ())
     places, said = matched(["tench, Tinca tinca", "cat"], as_labels(["tench", "cat"]), "w")
-    assert places == [0, 1] and "1 of 2 class names were replaced" in said[0]
+    assert places == {0: 0, 1: 1} and "1 of 2 class names were replaced" in said[0]
     with pytest.raises(LabelError, match=r"w: the labels are in another order.*class 0 is 'a'.*number 1"):
         matched(["a", "b", "c"], as_labels(["b", "a", "d"]), "w")
-    assert matched(["a b", "A_b"], as_labels(["a b", "c"]), "w")[0] == [0, 1]
+    assert matched(["a b", "A_b"], as_labels(["a b", "c"]), "w")[0] == {0: 0, 1: 1}
     with pytest.raises(LabelError, match="two of its classes would be one and the same"):
         matched(["a b", "A_b"], as_labels(["a b", "c", "d"]), "w")
     with pytest.raises(LabelError, match="not among the labels: 'x'"):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from vlcls import imagenet, wordnet
 from vlcls.errors import LabelError
-from vlcls.labelled import class_places
 from vlcls.labels import Labels, as_labels, clean_name, read_labels
 
 #: Lists of class names by name, and timm's list of the synsets that each is about, in label order.
@@ -54,64 +53,6 @@ def given_labels(labels: GivenLabels) -> Labels:
             )
         return read_labels(Path(labels).expanduser())
     return as_labels(labels)
-
-
-def own_labels(names: Sequence[str]) -> Labels:
-    """The class names that a data set brings, in its order, whatever they are.
-
-    Returns:
-        Names cleaned; their ids are the names as they were, or "0", "1", ... where two of those are equal.
-
-    Raises:
-        LabelError: No names, or a blank one.
-    """
-    ids = names if len(set(names)) == len(names) else [str(place) for place in range(len(names))]
-    return Labels(tuple(map(clean_name, names)), tuple(ids))
-
-
-def matched(own: Sequence[str], given: Labels, where: str) -> tuple[list[int], tuple[str, ...]]:
-    """Which of the labels that a user gives each class of a data set is.
-
-    By id or name where that finds all of them; else by place, if there are equally many: then the labels are
-    new names for the classes. That is said, since a list in another order would make all of it wrong.
-
-    Args:
-        own: Names of the C classes that the data set brings.
-        given: The user's.
-        where: For messages.
-
-    Returns:
-        C places in `given`, and sentences for people.
-
-    Raises:
-        LabelError: Names that are none of the labels, and not equally many of them; or most names stand at
-            another place among the labels.
-    """
-    try:
-        places = class_places(own, given, where)
-        if len(set(places.values())) < len(own):
-            raise LabelError(f"{where}: two of its classes would be one and the same of the labels")
-        return [places[name] for name in own], ()
-    except LabelError:
-        if len(own) != len(given):
-            raise
-    tidy = [clean_name(name).casefold() for name in own]
-    new = [clean_name(name).casefold() for name in given.names]
-    elsewhere = {name: place for place, name in enumerate(new)}
-    moved = [place for place, name in enumerate(tidy) if new[place] != name and name in elsewhere]
-    same = sum(name == other for name, other in zip(tidy, new, strict=True))
-    if len(moved) > same:
-        first = moved[0]
-        raise LabelError(
-            f"{where}: the labels are in another order than those of the data set: its class {first} is "
-            f"{own[first]!r}, which is number {elsewhere[tidy[first]]} of the labels"
-        )
-    changed = [place for place, name in enumerate(tidy) if new[place] != name]
-    example = f"{own[changed[0]]!r} became {given.names[changed[0]]!r}" if changed else "none changed"
-    return list(range(len(own))), (
-        f"{len(changed)} of {len(own)} class names were replaced by the labels given, place by place: "
-        f"{example}.",
-    )
 
 
 def check_labels(labels: Labels | Sequence[str], used: Collection[int] | None = None) -> tuple[str, ...]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from vlcls.errors import EvaluationError, MissingExtraError
-from vlcls.evaluation.columns import Columns, Scheme, choose_columns, label_scheme, read_truth
+from vlcls.errors import EvaluationError
 from vlcls.evaluation.parts import STREAMED_PART, LabelledPart, Parts, listed, streamed
-from vlcls.image_sources import DatasetRow, ImageSource, as_sources
+from vlcls.image_sources import DatasetRow, ImageSource
+from vlcls.labelled.columns import Columns
+from vlcls.labelled.rows import (
+    feature_columns,
+    feature_kind,
+    feature_names,
+    group_values,
+    import_datasets,
+    read_rows,
+)
+from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
 from vlcls.labels import Labels
 
 #: Which split is evaluated when none is named.
@@ -30,19 +39,6 @@ class HubRows:
     scheme: Scheme
     used: frozenset[int] | None
     columns: Columns
-
-
-def import_datasets() -> Any:
-    """The library.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("opening data sets of this kind", "datasets") from error
-    return datasets
 
 
 def load_saved(folder: Path, split: str | None) -> tuple[Any, str | None]:
@@ -126,74 +122,50 @@ def open_rows(
         EvaluationError: No such columns.
         LabelError: Rows without a class, or of a class that is not among the labels.
     """
-    stream = not hasattr(dataset, "__len__")
-    if stream and dataset.features is None:
+    if hasattr(dataset, "__len__"):
+        rows = read_rows(dataset, where, columns, labels, own=own, folder=folder)
+        used = frozenset(place for classes in rows.truth for place in classes)
+        parts = listed(rows.sources, rows.truth, rows.groups)
+        return HubRows(parts, len(rows.truth), rows.scheme, used, rows.columns)
+    if dataset.features is None:
         dataset = dataset._resolve_features()
-    kinds = {name: _kind(feature) for name, feature in dataset.features.items()}
-    chosen = choose_columns(kinds, where, *columns)
-    if kinds[chosen.image] == "text" and folder is None:
-        raise EvaluationError(f"{where}: column {chosen.image!r} holds text, and there is no folder it is in")
+    chosen = feature_columns(dataset.features, where, columns, folder)
     feature = dataset.features[chosen.label]
-    own = _names(feature) or own
     at = f"{where}, column {chosen.label!r}"
-    reader = _Reader(chosen, at, folder, {g: _names(dataset.features[g]) for g in chosen.groups})
-    if stream:
-        scheme = label_scheme(kinds[chosen.label], own, labels, None, at)
-        return HubRows(streamed(reader.stream(dataset, scheme)), None, scheme, None, chosen)
-    values = list(dataset.with_format(None)[chosen.label])
-    scheme = label_scheme(kinds[chosen.label], own, labels, values, at)
-    truth = read_truth(values, scheme, at)
-    groups = {g: reader.group(g, dataset.with_format(None)[g]) for g in chosen.groups}
-    used = frozenset(c for classes in truth for c in classes)
-    sources = reader.sources(dataset)
-    return HubRows(listed(sources, truth, groups), len(truth), scheme, used, chosen)
+    scheme = label_scheme(feature_kind(feature), feature_names(feature) or own, labels, None, at)
+    return HubRows(streamed(_stream(dataset, chosen, scheme, at, folder)), None, scheme, None, chosen)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    columns: Columns
-    where: str
-    folder: Path | None
-    group_names: Mapping[str, Sequence[str] | None]
+def _stream(
+    dataset: Any, columns: Columns, scheme: Scheme, where: str, folder: Path | None
+) -> Callable[[], Iterator[LabelledPart]]:
+    datasets = import_datasets()
+    image, label = columns.image, columns.label
+    if isinstance(dataset.features[image], datasets.Image):
+        dataset = dataset.cast_column(image, datasets.Image(decode=False))
+    key = [_KEY] if _KEY in dataset.features else []
+    wanted = dataset.select_columns(list(dict.fromkeys([image, label, *columns.groups, *key])))
 
-    def sources(self, dataset: Any) -> Sequence[ImageSource]:
-        if self.folder is not None and _kind(dataset.features[self.columns.image]) == "text":
-            paths = dataset.with_format(None)[self.columns.image]
-            return [ImageSource(str(path), self._data(path)) for path in paths]
-        return as_sources(dataset[self.columns.image])
+    def read() -> Iterator[LabelledPart]:
+        first = 0
+        for rows in wanted.iter(batch_size=STREAMED_PART):
+            names = rows.get(_KEY) or [f"image {first + n}" for n in range(len(rows[label]))]
+            pairs = zip(names, rows[image], strict=True)
+            sources = [ImageSource(str(name), _data(data, folder)) for name, data in pairs]
+            truth = read_truth(rows[label], scheme, where, first)
+            groups = {name: group_values(dataset.features[name], rows[name]) for name in columns.groups}
+            yield LabelledPart(sources, truth, groups)
+            first += len(truth)
 
-    def group(self, name: str, values: Sequence[Any]) -> tuple[str, ...]:
-        names = self.group_names[name]
-        if names is None:
-            return tuple("" if value is None else str(value) for value in values)
-        return tuple("" if value is None or value < 0 else names[value] for value in values)
+    return read
 
-    def stream(self, dataset: Any, scheme: Scheme) -> Callable[[], Iterator[LabelledPart]]:
-        datasets = import_datasets()
-        image, label = self.columns.image, self.columns.label
-        if isinstance(dataset.features[image], datasets.Image):
-            dataset = dataset.cast_column(image, datasets.Image(decode=False))
-        key = [_KEY] if _KEY in dataset.features else []
-        wanted = dataset.select_columns(list(dict.fromkeys([image, label, *self.columns.groups, *key])))
 
-        def read() -> Iterator[LabelledPart]:
-            first = 0
-            for rows in wanted.iter(batch_size=STREAMED_PART):
-                names = rows.get(_KEY) or [f"image {first + n}" for n in range(len(rows[label]))]
-                pairs = zip(names, rows[image], strict=True)
-                sources = [ImageSource(str(name), self._data(data)) for name, data in pairs]
-                truth = read_truth(rows[label], scheme, self.where, first)
-                yield LabelledPart(sources, truth, {g: self.group(g, rows[g]) for g in self.columns.groups})
-                first += len(truth)
-
-        return read
-
-    def _data(self, data: Any) -> Any:
-        if isinstance(data, str) and self.folder is not None:
-            return self.folder / data
-        if isinstance(data, dict) and data.get("bytes") is None and "://" in (data.get("path") or ""):
-            return DatasetRow(_Remote(data["path"]), 0)
-        return DatasetRow([data], 0) if data is None else data
+def _data(data: Any, folder: Path | None) -> Any:
+    if isinstance(data, str) and folder is not None:
+        return folder / data
+    if isinstance(data, dict) and data.get("bytes") is None and "://" in (data.get("path") or ""):
+        return DatasetRow(_Remote(data["path"]), 0)
+    return DatasetRow([data], 0) if data is None else data
 
 
 class _Remote(Sequence[bytes]):
@@ -215,34 +187,6 @@ class _Remote(Sequence[bytes]):
         with fsspec.open(self._address, "rb") as file:
             content: bytes = file.read()
         return content if isinstance(index, int) else [content][index]
-
-
-def _kind(feature: Any) -> str:
-    datasets = import_datasets()
-    if isinstance(feature, datasets.Image) or (isinstance(feature, dict) and "bytes" in feature):
-        return "image"
-    if isinstance(feature, datasets.ClassLabel):
-        return "class"
-    if isinstance(feature, datasets.Value):
-        for start, kind in (("bool", "int"), ("int", "int"), ("uint", "int"), ("binary", "image")):
-            if feature.dtype.startswith(start):
-                return kind
-        return {"string": "text", "large_string": "text"}.get(feature.dtype, feature.dtype)
-    inner = _inner(feature)
-    if inner is not None and (kind := _kind(inner)) in ("class", "int", "text"):
-        return "classes" if kind == "class" else f"{kind}s"
-    return type(feature).__name__
-
-
-def _inner(feature: Any) -> Any:
-    if isinstance(feature, list) and len(feature) == 1:
-        return feature[0]
-    return None if isinstance(feature, dict) else getattr(feature, "feature", None)
-
-
-def _names(feature: Any) -> list[str] | None:
-    inner = _inner(feature)
-    return getattr(feature if inner is None else inner, "names", None)
 
 
 def _reason(error: Exception) -> str:

@@ -17,7 +17,6 @@ from vlcls.evaluation.class_names import (
     given_labels,
     shared_classes,
 )
-from vlcls.evaluation.columns import label_scheme, read_truth
 from vlcls.evaluation.corrupted_sets import CORRUPTIONS, corrupted
 from vlcls.evaluation.hf_sets import BUILDERS, HubRows, load_saved, load_split, open_rows
 from vlcls.evaluation.parts import EvaluationSet, LabelledPart, listed, restricted
@@ -33,6 +32,7 @@ from vlcls.evaluation.shards import (
 from vlcls.evaluation.tables import SUFFIXES, read_table, table_images
 from vlcls.image_sources import image_extensions
 from vlcls.labelled import LabelledImages, labelled_folder
+from vlcls.labelled.scheme import label_scheme, read_truth
 from vlcls.labels import Labels
 
 __all__ = [

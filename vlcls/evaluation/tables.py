@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.columns import Columns, Scheme, choose_columns, label_scheme, read_truth
 from vlcls.image_sources import ImageSource
+from vlcls.labelled.columns import Columns, choose_columns
+from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
 from vlcls.labels import Labels
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -84,7 +85,7 @@ def _json_lines(text: str, path: Path) -> Table:
 
 
 def kinds_of(table: Table) -> dict[str, str]:
-    """What each column holds; see `vlcls.evaluation.columns`."""
+    """What each column holds; see `vlcls.labelled.columns`."""
     return {name: _kind(values) for name, values in table.items()}
 
 
