@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz."
+
 
 def save_open_clip(folder: Path, *, siglip: bool = False, seed: int = 0, **preprocess: Any) -> Path:
     """A two-layer open_clip model as `local-dir:`; CLIP, or SigLIP with sigmoid bias and attended padding."""
@@ -141,14 +143,14 @@ def _sentencepiece(folder: Path, **options: Any) -> str:
     return str(folder / "spiece.model")
 
 
-def _siglip_tokenizer(folder: Path) -> Any:
+def siglip_tokenizer(folder: Path) -> Any:
     from transformers import SiglipTokenizer
 
     model = _sentencepiece(folder, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     return SiglipTokenizer(model, model_max_length=64, model_input_names=["input_ids"])
 
 
-def _siglip2_tokenizer(folder: Path) -> Any:
+def siglip2_tokenizer(folder: Path) -> Any:
     from transformers import Siglip2Tokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ▁.,"
@@ -162,7 +164,7 @@ def _siglip2_tokenizer(folder: Path) -> Any:
     )
 
 
-def _bert_tokenizer(folder: Path) -> Any:
+def bert_tokenizer(folder: Path) -> Any:
     from transformers import BertTokenizer
 
     words = "a photo of the small large cat dog horse elephant person . 狗 猫".split()  # noqa: SIM905
@@ -170,7 +172,23 @@ def _bert_tokenizer(folder: Path) -> Any:
     return BertTokenizer(vocab={w: i for i, w in enumerate([*special, *words])}, model_max_length=64)
 
 
-def _roberta_tokenizer(folder: Path) -> Any:
+def t5_tokenizer(folder: Path) -> Any:
+    from transformers import T5Tokenizer
+
+    pieces = ["<pad>", "</s>", "<unk>", "▁a", "▁photo", "▁of", "▁cat", "▁dog", "▁", *_LETTERS]
+    return T5Tokenizer(vocab=[(piece, -float(row)) for row, piece in enumerate(pieces)], extra_ids=0)
+
+
+def nllb_tokenizer(folder: Path) -> Any:
+    """Texts begin with their language and end in </s>."""
+    from transformers import NllbTokenizer
+
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "▁photo", "▁of", "▁cat", "▁dog", "▁", *_LETTERS]
+    vocabulary = {piece: row for row, piece in enumerate(pieces)}
+    return NllbTokenizer(vocab=vocabulary, merges=[], src_lang="eng_Latn", model_max_length=64)
+
+
+def roberta_tokenizer(folder: Path) -> Any:
     from transformers import XLMRobertaTokenizer
 
     pieces = [
@@ -191,9 +209,9 @@ def _roberta_tokenizer(folder: Path) -> Any:
 
 
 _TOKENIZERS = {
-    "siglip": _siglip_tokenizer,
-    "siglip2": _siglip2_tokenizer,
-    "align": _bert_tokenizer,
-    "chinese_clip": _bert_tokenizer,
-    "altclip": _roberta_tokenizer,
+    "siglip": siglip_tokenizer,
+    "siglip2": siglip2_tokenizer,
+    "align": bert_tokenizer,
+    "chinese_clip": bert_tokenizer,
+    "altclip": roberta_tokenizer,
 }

@@ -99,6 +99,7 @@ class OpenClipEncoder(Encoder):
         self._transform, self.mean, self.std = _split_transform(transform)
         # HF text towers live in `.text`; so do open_clip's own when the model was built with custom text.
         self._tower: Any = getattr(self.model, "text", self.model)
+        self._may_cut = _may_cut(self._tower)
         self.context_length = int(
             getattr(self.tokenizer, "context_length", None) or self._tower.context_length
         )
@@ -145,67 +146,89 @@ class OpenClipEncoder(Encoder):
         return torch.from_numpy(np.array(result)).permute(2, 0, 1).contiguous()
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        # One token more than the context, so that a cut shows without tokenising twice.
-        longer = self.tokenizer(list(texts), context_length=self.context_length + 1)
-        # Where texts are padded with the end token, the place before the last one tells.
+        # One token more than the context: what still ends in two paddings fits, and only the few others are
+        # tokenised twice. (Two, for padding may be the end token, or stand in its place as in CLIPA.)
         inner = getattr(self.tokenizer, "tokenizer", None)
         pad_id = int(getattr(inner, "pad_token_id", None) or 0)
-        place = -2 if inner is not None and pad_id == inner.eos_token_id else -1
-        cut = longer[:, place] != pad_id
+        longer = self.tokenizer(list(texts), context_length=self.context_length + 1)
         ids = longer[:, : self.context_length].clone()
+        cut = (longer[:, -2:] != pad_id).any(1)
         if cut.any():
-            ids[cut] = self.tokenizer(
-                [texts[row] for row in cut.nonzero().flatten().tolist()], context_length=self.context_length
+            doubtful = cut.nonzero().flatten()
+            own = self.tokenizer(
+                [texts[row] for row in doubtful.tolist()], context_length=self.context_length
             )
+            ids[doubtful] = own
+            cut[doubtful] = (longer[doubtful] != pad_id).sum(1) > (own != pad_id).sum(1)
         return Tokens(ids, self._lengths(ids), cut)
 
     def image_features(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)
 
     def text_features(self, tokens: Tokens) -> Tensor:
-        if self._tower is self.model:
-            return _builtin_text_features(self.model, tokens.ids)
-        features = self._tower(tokens.ids)
-        return features[0] if isinstance(features, tuple) else features  # CoCa returns its tokens too
+        if self._may_cut:
+            return _causal_text_features(self._tower, tokens.ids)
+        features = self.model.encode_text(tokens.ids)
+        return features[0] if isinstance(features, tuple) else features  # a tower may return its tokens too
 
     def _lengths(self, ids: Tensor) -> Tensor:
         """Where each text may be cut without a change: after its pooled token in a causal tower, after its
-        last unmasked token in one that masks padding, nowhere in one that reads its padding."""
-        full = torch.full((len(ids),), ids.shape[1])
+        last unmasked token in one that masks padding, nowhere in any other."""
+        width = ids.shape[1]
+        full = torch.full((len(ids),), width)
         if _is_hf_tower(self._tower):
-            return (ids != self._tower.config.pad_token_id).sum(1).clamp(min=1)
-        pooling = _pooling(self._tower)
-        if pooling == "causal argmax":
+            seen = ids != self._tower.config.pad_token_id
+            return width - seen.flip(1).int().argmax(1)
+        if not self._may_cut:
+            return full
+        if _pool_type(self._tower) == "argmax":
             return ids.argmax(1) + 1
-        if pooling == "causal eos":
-            end = ids.eq(_end_id(self._tower))
-            return torch.where(end.any(1), end.int().argmax(1) + 1, full)
-        return full
+        end = ids.eq(_end_id(self._tower))
+        return torch.where(end.any(1), end.int().argmax(1) + 1, full)
 
 
-def _builtin_text_features(model: Any, ids: Tensor) -> Tensor:
-    """The text half of open_clip's `CLIP`, for any length up to the context.
+def _may_cut(tower: Any) -> bool:
+    """Whether `_causal_text_features` gives what the tower gives at full length: it is open_clip's own, no
+    token looks at those behind it, and nothing (such as CoCa's class token) is read behind the end token."""
+    from open_clip.model import CLIP
+    from open_clip.transformer import TextTransformer
 
-    `CLIP.encode_text` adds all 77 positions and so refuses shorter input. A causal tower pooled at the end
+    if not isinstance(tower, (CLIP, TextTransformer)) or tower.attn_mask is None:
+        return False
+    if getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False):
+        return False
+    positions = tower.positional_embedding.shape[0]
+    causal = torch.full((positions, positions), -torch.inf).triu(1)
+    mask = tower.attn_mask.detach().cpu().float()
+    return torch.equal(mask, causal) and _pool_type(tower) in ("argmax", "eos")
+
+
+def _causal_text_features(tower: Any, ids: Tensor) -> Tensor:
+    """The text half of open_clip's `CLIP`, or its `TextTransformer`, for any length up to the context.
+
+    Both take the mask of their full context and so refuse shorter input. A causal tower pooled at the end
     token never looks behind it, so leaving the padding out changes nothing.
     """
     from open_clip.transformer import text_global_pool
 
     length = ids.shape[1]
-    dtype = model.transformer.get_cast_dtype()
-    x = model.token_embedding(ids).to(dtype) + model.positional_embedding[:length].to(dtype)
-    mask = None if model.attn_mask is None else model.attn_mask[:length, :length]
-    x = model.ln_final(model.transformer(x, attn_mask=mask))
-    x = text_global_pool(x, ids, model.text_pool_type, eos_token_id=_end_id(model))
-    if model.text_projection is None:
+    dtype = tower.transformer.get_cast_dtype()
+    x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:length].to(dtype)
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+    x = text_global_pool(x, ids, _pool_type(tower), eos_token_id=_end_id(tower))
+    if tower.text_projection is None:
         return x
-    if isinstance(model.text_projection, nn.Linear):
-        return model.text_projection(x)
-    return x @ model.text_projection
+    if isinstance(tower.text_projection, nn.Linear):
+        return tower.text_projection(x)
+    return x @ tower.text_projection
 
 
 def _is_hf_tower(tower: Any) -> bool:
     return hasattr(tower, "config") and hasattr(tower, "pooler")
+
+
+def _pool_type(tower: Any) -> str:
+    return str(getattr(tower, "text_pool_type", getattr(tower, "pool_type", "")))
 
 
 def _end_id(tower: Any) -> Any:
@@ -213,13 +236,13 @@ def _end_id(tower: Any) -> Any:
 
 
 def _pooling(tower: Any) -> str:
-    """How a text tower ends, in two words; only "causal argmax" and "causal eos" allow cutting padding."""
+    """How a text tower ends, in two words."""
     if _is_hf_tower(tower):
         return f"masked {type(tower.pooler).__name__}"
-    direction = "causal" if tower.attn_mask is not None else "bidirectional"
+    direction = "bidirectional" if getattr(tower, "attn_mask", None) is None else "causal"
     if getattr(tower, "cls_emb", None) is not None:  # CoCa's class token sits behind the padding
         return f"{direction} appended"
-    return f"{direction} {getattr(tower, 'text_pool_type', getattr(tower, 'pool_type', ''))}"
+    return f"{direction} {_pool_type(tower)}"
 
 
 def _split_transform(transform: Compose) -> tuple[Compose, tuple[float, ...], tuple[float, ...]]:
