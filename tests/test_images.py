@@ -278,7 +278,7 @@ def test_a_folder_among_python_items_stands_for_its_images(here: Path) -> None:
     assert names(list(as_sources(["p", "p/1.jpg"]))) == ["p/1.jpg", "p/2.jpg", "p/1.jpg"]
 
 
-@pytest.mark.parametrize("wrong", [5, None, [photo(), 5], [None], object()])
+@pytest.mark.parametrize("wrong", [5, None, [photo(), 5], [object()], object(), bytes, Image.Image])
 def test_other_types_are_refused(wrong: object) -> None:
     with pytest.raises(ImageError, match="cannot read an image from"):
         as_sources(wrong)
@@ -534,7 +534,7 @@ def test_large_images_within_the_limit_do_not_warn() -> None:
         (b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
         (b"%PDF-1.7", "a PDF document"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a PostScript drawing"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIF photo"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIF"),
         (bytes(5000), "not an image (5,000 bytes, all zero)"),
         (b"\xff\xd8\xff\xe0", "JPEG"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),

@@ -16,14 +16,15 @@ PACKAGE = Path(vlcls.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PARTS = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
 
-IMAGES = {"images", "image_sources"}
+IMAGES = {"images", "image_sources", "pixels"}
 #: What each part of the package may import of the others. Parts that are not here (the demo, the doctor,
 #: readers of files) may import anything but the command line.
 ALLOWED = {
     "errors": set(),
     "binomial": set(),
     "image_sources": {"errors"},
-    "images": {"errors", "image_sources"},
+    "pixels": set(),
+    "images": {"errors", "image_sources", "pixels"},
     "imagenet": set(),
     "limits": set(),
     "labels": {"errors"},

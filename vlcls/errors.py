@@ -1,8 +1,34 @@
 """Every error and warning that vlcls raises on purpose, rooted in one class each."""
 
+import re
+
+#: A word longer than this is a value, not a word: base64, a path that is none, a number of 5,000 digits.
+_WORD, _LINE, _LINES = 400, 2000, 60
+
+
+def cut_message(text: str) -> str:
+    """Cut what no person reads: words of over 400 characters, lines of over 2,000, and after 60 lines.
+
+    Values of users get into messages, and some of them are megabytes long.
+    """
+    lines = text.split("\n", _LINES)
+    if len(lines) > _LINES:
+        lines[-1] = f"... ({len(text):,} characters in all)"
+    words = re.compile(rf"\S{{{_WORD + 1},}}")
+    return "\n".join(_cut(words.sub(lambda word: _cut(word[0], _WORD), line), _LINE) for line in lines)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]}...({len(text):,} characters)...{text[-(most // 6) :]}"
+
 
 class VlclsError(Exception):
     """Root of all errors of this package. Its message says what was wrong, where, and what to do."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(cut_message(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class MissingExtraError(VlclsError, ImportError):
@@ -63,3 +89,6 @@ class SessionError(VlclsError):
 
 class VlclsWarning(UserWarning):
     """Something the user should know that does not stop the work."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(cut_message(arg) if isinstance(arg, str) else arg for arg in args))

@@ -7,7 +7,8 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,12 @@ def as_labels(labels: Labels | Mapping[str, str] | Iterable[str], *, clean: bool
         raise LabelError(
             f"labels must be a list of names, not one string; did you mean {labels.split(',')!r}?"
         )
+    if isinstance(labels, AbstractSet) and not isinstance(labels, KeysView):
+        raise LabelError(
+            "labels must be a list of names, not a set, whose order changes with each run: sorted(labels)"
+        )
+    if not isinstance(labels, Iterable):
+        raise LabelError(f"labels must be a list of names, not {type(labels).__name__}")
     tidy = clean_name if clean else str
     if isinstance(labels, Mapping):
         return Labels(tuple(tidy(_text(name)) for name in labels.values()), tuple(map(str, labels)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -163,9 +164,11 @@ class Classifier(ABC):
         """Classify images one after the other, in order, in flat memory.
 
         Args:
-            images: Paths, folders, globs, PIL images, bytes, uint8 arrays, one of these or a sequence, or a
-                column of a `datasets.Dataset`. A Tensor is taken as image embeddings [N, D], and so is an
-                array if the classifier has no encoder.
+            images: Paths, folders, globs, PIL images, bytes, open files, arrays, one of these or a list of
+                them, a column of a table or of a `datasets.Dataset`; see `vlcls.image_sources.as_sources`. A
+                Tensor [N, D] of anything but uint8 is taken as image embeddings, and so is all that is given
+                to a classifier without an encoder. An array [N, D] of floats, D the width of the embeddings,
+                could be either and is refused.
             top_k: How many classes to report for each image; ties go to the class that comes first.
             cache: Keep embeddings on disk, in the default folder or the one given; False for neither reading
                 nor writing.
@@ -197,8 +200,10 @@ class Classifier(ABC):
             Names of the images; unit embeddings Tensor[n, D] of those that could be read, in order; and the
             errors of the others, by their place among the names.
         """
-        if isinstance(images, Tensor) or (self.encoder_info is None and self._encoder is None):
-            if not hasattr(images, "shape"):
+        if self._are_embeddings(images):
+            if isinstance(images, Tensor):
+                _check_dense(images, "image embeddings")
+            elif not hasattr(images, "shape"):
                 images = _as_array(images)
             for start in range(0, len(images), _ROWS_AT_ONCE):
                 rows = unit_rows(images[start : start + _ROWS_AT_ONCE], "image embeddings", start)
@@ -210,6 +215,29 @@ class Classifier(ABC):
         for batch in embed_images(as_sources(images), self.encoder, store=open_store(cache), **options):
             readable = [row for row in range(len(batch.sources)) if row not in batch.errors]
             yield [source.name for source in batch.sources], batch.embeddings[readable], batch.errors
+
+    def _are_embeddings(self, images: Any) -> bool:
+        """Whether `images` are embeddings, by the rule of `iter_predict`.
+
+        Raises:
+            EmbeddingError: An array that could be one as well as the other.
+            EncoderError: Paths or pictures for a classifier without an encoder.
+        """
+        if self.encoder_info is None and self._encoder is None:
+            first = next(iter(images), None) if isinstance(images, (list, tuple)) else images
+            if isinstance(first, (str, os.PathLike, bytes)) or hasattr(first, "read"):
+                _ = self.encoder  # says that there is none, and what can be done
+            return True
+        if isinstance(images, Tensor):
+            return images.ndim == 2 and images.dtype != torch.uint8
+        floats = isinstance(images, np.ndarray) and images.ndim == 2 and images.dtype.kind == "f"
+        if floats and images.shape[1] == self.encoder.embedding_dim:
+            raise EmbeddingError(
+                f"an array of floats, {images.shape[0]} x {images.shape[1]}, could be embeddings as well as "
+                "one grey image: give embeddings as a Tensor, torch.from_numpy(array), and an image with its "
+                "channels, array[:, :, None]"
+            )
+        return False
 
     def _top_k(self, embeddings: Tensor, top_k: int) -> list[tuple[Prediction, ...]]:
         if not len(embeddings):
@@ -250,7 +278,11 @@ def unit_rows(embeddings: Any, what: str, first_row: int = 0) -> Tensor:
     Raises:
         EmbeddingError: Not two-dimensional, not finite, or a row of length zero; names the row.
     """
-    rows = embeddings.detach() if isinstance(embeddings, Tensor) else torch.from_numpy(_as_array(embeddings))
+    if isinstance(embeddings, Tensor):
+        _check_dense(embeddings, what)
+        rows = embeddings.detach()
+    else:
+        rows = torch.from_numpy(_as_array(embeddings))
     if rows.ndim != 2 or not rows.shape[1]:
         raise EmbeddingError(f"{what}: two dimensions [rows, width] are expected, not {tuple(rows.shape)}")
     if rows.device.type != "mps":  # which has no float64
@@ -265,15 +297,28 @@ def unit_rows(embeddings: Any, what: str, first_row: int = 0) -> Tensor:
     return (rows / lengths).float()
 
 
+def _check_dense(tensor: Tensor, what: str) -> None:
+    kinds = {
+        "without data (on the meta device)": tensor.is_meta,
+        "sparse": tensor.layout is not torch.strided,
+        "complex": tensor.is_complex(),
+        "quantised": tensor.is_quantized,
+    }
+    if unlike := next((kind for kind, so in kinds.items() if so), None):
+        raise EmbeddingError(f"{what}: a dense tensor of real numbers is expected, not one that is {unlike}")
+
+
 def _as_array(embeddings: Any) -> np.ndarray:
     """A float64 copy (files are often mapped read-only, which tensors cannot be)."""
     try:
-        return np.array(embeddings, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        kind = type(embeddings).__name__
-        raise EmbeddingError(
-            f"embeddings: numbers are expected, [rows, width], not {kind} ({error})"
-        ) from error
+        array = np.asarray(embeddings)
+        if array.dtype.kind in "biuf":
+            return np.array(array, dtype=np.float64)
+        reason = f"holds {array.dtype}"
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        reason = str(error)
+    kind = type(embeddings).__name__
+    raise EmbeddingError(f"embeddings: numbers are expected, [rows, width], not {kind} ({reason})")
 
 
 def open_store(cache: bool | str | Path) -> EmbeddingStore | None:

@@ -30,7 +30,7 @@ from vlcls.evaluation.shards import (
     read_templates,
 )
 from vlcls.evaluation.tables import SUFFIXES, read_table, table_images
-from vlcls.image_sources import image_extensions
+from vlcls.image_sources import image_extensions, is_system_folder
 from vlcls.labelled import LabelledImages, labelled_folder
 from vlcls.labelled.scheme import label_scheme, read_truth
 from vlcls.labels import Labels
@@ -164,7 +164,7 @@ def _opener_of_folder(folder: Path) -> Callable[[Path, _Request], EvaluationSet]
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return [path for path in folder.iterdir() if path.is_dir() and not is_system_folder(path.name)]
 
 
 def _open_saved(folder: Path, request: _Request) -> EvaluationSet:
