@@ -13,6 +13,22 @@ from vlcls.errors import VlclsError
 MAX_BYTES = 256 << 20
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a file is there; False for names that no file can have, where `Path.is_file` raises."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long, a NUL inside, no permission
+        return False
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is there; as `is_file`."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def regular_file(path: str | Path, error: type[VlclsError]) -> Path:
     """The path, if it is a file: opening a pipe would wait for ever, a device may never end.
 

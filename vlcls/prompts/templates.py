@@ -10,6 +10,8 @@ from vlcls import imagenet
 from vlcls.articles import article
 from vlcls.data import prompts_folder
 from vlcls.errors import TemplateError
+from vlcls.files.reading import is_file
+from vlcls.files.text import read_lines
 from vlcls.labels import Labels
 from vlcls.prompts.base import Prompt, PromptSet
 
@@ -96,16 +98,12 @@ def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:
     if name in imagenet.TEMPLATE_SETS:
         return str(name), list(enumerate(imagenet.templates(str(name)), start=1))
     path = prompts_folder() / "templates" / f"{name}.txt"
-    if Path(name).name != str(name) or not path.is_file():
+    if Path(name).name != str(name) or not is_file(path):
         path = Path(name)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    if not is_file(path):
         known = ", ".join(template_names())
-        raise TemplateError(
-            f"no template set or readable file {str(name)!r}; built in are: {known}"
-        ) from error
-    lines = enumerate(text.splitlines(), start=1)
+        raise TemplateError(f"no template set or readable file {str(name)!r}; built in are: {known}")
+    lines = enumerate(read_lines(path, TemplateError), start=1)
     return f"{path}, line", [
         (number, line) for number, line in lines if line.strip() and not line.startswith("#")
     ]
