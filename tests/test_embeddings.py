@@ -229,7 +229,7 @@ import vlcls
 from vlcls import store
 from vlcls.embeddings import embed_images
 from vlcls.image_sources import as_sources
-store.FLUSH_SECONDS = -1.0
+store.partition.FLUSH_SECONDS = -1.0
 encoder = vlcls.load_encoder(sys.argv[1], "cpu", "fp32")
 cache = store.EmbeddingStore(sys.argv[2])
 for part in embed_images(as_sources(sys.argv[3:]), encoder, batch_size=4, store=cache):
@@ -253,7 +253,7 @@ def test_after_a_kill_only_the_rest_is_encoded(tmp_path: Path, clip, photos, exp
     found, errors = joined(embed(photos, clip, store=store), photos)
     assert sum(encoded) == len(photos) - kept
     assert errors == {} and (found - expected).abs().max() <= 1e-5
-    assert store.verify() == []
+    assert store.verify().bad == []
 
 
 # ---- two processes -------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_two_processes_give_what_one_gives(launched: dict[str, Any], clip: Encod
 def test_two_processes_share_one_store(launched: dict[str, Any], clip: Encoder, encoded: list[int]):
     job = launched["job"]
     store = EmbeddingStore(job["cache"])
-    assert store.verify() == []
+    assert store.verify().bad == []
     counts = {part.kind: part.embeddings for part in store.info()}
     assert counts == {"images": 63, "texts": 5 * 7}
     embed(job["images"], clip, store=store)

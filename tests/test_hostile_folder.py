@@ -95,8 +95,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, model_spec, clip, picture, 
     monkeypatch.setenv("VLCLS_CACHE", str(cache))
     # Encode slowly and write at once, so that the kill comes in the middle.
     script = (
-        "import sys, time, vlcls.store, vlcls.encoders.base as b\n"
-        "vlcls.store.FLUSH_SECONDS = 0\n"
+        "import sys, time, vlcls.store.partition, vlcls.encoders.base as b\n"
+        "vlcls.store.partition.FLUSH_SECONDS = 0\n"
         "whole = b.Encoder.encode_images\n"
         "def slow(self, pixels):\n    time.sleep(0.05)\n    return whole(self, pixels)\n"
         "b.Encoder.encode_images = slow\n"

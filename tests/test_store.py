@@ -20,12 +20,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlcls import store as module
-from vlcls.errors import VlclsWarning
-from vlcls.store import EmbeddingStore, Partition, default_root, text_key
+from vlcls.errors import OutputError, VlclsWarning
+from vlcls.files import writing
+from vlcls.store import EmbeddingStore, Identity, Partition, default_root, text_key
+from vlcls.store import partition as module
+from vlcls.store import shards as shards_module
+from vlcls.store.shards import open_shard
 
 WIDTH = 4
 ENCODER: Any = SimpleNamespace(fingerprint="f" * 64, precision="fp32", spec="test:spec", embedding_dim=WIDTH)
+IDENTITY = Identity("f" * 64, "fp32", "images", WIDTH)
 
 # Writes numbers START, START+1, ... one shard each, tells the number once it is on disk, and merges often.
 WRITER = """
@@ -33,15 +37,23 @@ import hashlib, sys
 from pathlib import Path
 import numpy as np
 from vlcls import store
-store.FLUSH_SECONDS, store.MAX_SHARDS = -1.0, 3
+store.partition.FLUSH_SECONDS, store.partition.MAX_SHARDS = -1.0, 3
 folder, start, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-partition = store.Partition(folder, 4)
+partition = store.Partition(folder, store.Identity("f" * 64, "fp32", "images", 4))
+partition.refresh()
 for number in range(start, start + count):
     key = store.text_key(str(number))
     row = np.frombuffer(hashlib.sha256(key).digest()[:16], np.uint8).reshape(4, 4).sum(1)
     partition.put([key], row[None].astype(np.float32))
     print(number, flush=True)
 """
+
+
+def opened(folder: Path, width: int = WIDTH) -> Partition:
+    """The partition as a process sees it that was just started."""
+    partition = Partition(folder, Identity("f" * 64, "fp32", "images", width))
+    partition.refresh()
+    return partition
 
 
 def key_of(number: int) -> bytes:
@@ -90,73 +102,79 @@ def run_writer(folder: Path, start: int, count: int) -> subprocess.Popen[str]:
 
 
 def test_put_get_reopen(folder: Path):
-    with Partition(folder, WIDTH) as partition:
+    with opened(folder) as partition:
         put(partition, range(5))
         assert served(partition, range(8)) == set(range(5))
         assert len(partition) == 5
         assert shards(folder) == []  # still waiting
     assert len(shards(folder)) == 1
     assert served(partition, range(8)) == set(range(5))
-    again = Partition(folder, WIDTH)
+    again = opened(folder)
     assert served(again, range(8)) == set(range(5)) and len(again) == 5
 
 
 def test_nothing_to_write_writes_nothing(folder: Path):
-    with Partition(folder, WIDTH) as partition:
+    with opened(folder) as partition:
         assert partition.get(key_of(0)) is None and len(partition) == 0
     assert not folder.exists()
 
 
 def test_the_first_row_under_a_key_stays(folder: Path):
-    with Partition(folder, WIDTH) as partition:
+    with opened(folder) as partition:
         put(partition, [1])
         partition.put([key_of(1)], np.zeros((1, WIDTH), np.float32))
         assert served(partition, [1]) == {1}
-    with Partition(folder, WIDTH) as partition:
+    with opened(folder) as partition:
         partition.put([key_of(1)], np.zeros((1, WIDTH), np.float32))
-    assert served(Partition(folder, WIDTH), [1]) == {1} and len(shards(folder)) == 1
+    assert served(opened(folder), [1]) == {1} and len(shards(folder)) == 1
 
 
 def test_as_many_keys_as_rows(folder: Path):
-    with pytest.raises(ValueError, match="zip"):
-        Partition(folder, WIDTH).put([key_of(1)], np.ones((2, WIDTH), np.float32))
+    with pytest.raises(ValueError, match="1 keys for 2 rows"):
+        opened(folder).put([key_of(1)], np.ones((2, WIDTH), np.float32))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_rows_that_are_not_finite_are_never_kept(folder: Path, bad: float):
     rows = np.stack([row_of(0), row_of(1), row_of(2)])
     rows[1, 2] = bad
-    with Partition(folder, WIDTH) as partition:
+    with opened(folder) as partition:
         partition.put([key_of(n) for n in range(3)], rows)
         assert served(partition, range(3)) == {0, 2}
-    assert served(Partition(folder, WIDTH), range(3)) == {0, 2}
+    assert served(opened(folder), range(3)) == {0, 2}
 
 
 def test_rows_wait_no_longer_than_said(folder: Path, monkeypatch: pytest.MonkeyPatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    partition = Partition(folder, WIDTH)
+    partition = opened(folder)
     put(partition, [0])
     now[0] += module.FLUSH_SECONDS * 0.9
     put(partition, [1])
     assert shards(folder) == []
     now[0] += module.FLUSH_SECONDS * 0.2
     put(partition, [2])
-    assert served(Partition(folder, WIDTH), range(3)) == {0, 1, 2}
+    assert served(opened(folder), range(3)) == {0, 1, 2}
 
 
 def test_rows_stay_known_when_their_file_is_gone_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Another process may merge or clear between the writing of a shard and its mapping; whoever asked
     `key in partition` must still get its row."""
 
-    def gone(path: Path) -> None:
-        raise FileNotFoundError(2, "No such file or directory", str(path))
-
-    partition = Partition(folder, WIDTH)
+    partition = opened(folder)
     put(partition, range(3))
-    monkeypatch.setattr(module, "_open", gone)
+    whole = shards_module.write_atomically
+
+    def cleared_at_once(path: Path, data: bytes) -> Path:
+        whole(path, data).unlink()
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards_module, "write_atomically", cleared_at_once)
+        partition.flush()
+    assert served(partition, range(3)) == {0, 1, 2} and shards(folder) == []
     partition.flush()
-    assert served(partition, range(3)) == {0, 1, 2}
+    assert served(opened(folder), range(3)) == {0, 1, 2}
 
 
 # ---- merging -------------------------------------------------------------------------------------------
@@ -164,7 +182,7 @@ def test_rows_stay_known_when_their_file_is_gone_at_once(folder: Path, monkeypat
 
 def test_merging_keeps_all_rows_in_few_files(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_SHARDS", 3)
-    partition = Partition(folder, WIDTH)
+    partition = opened(folder)
     most = 0
     for number in range(40):
         put(partition, [number])
@@ -173,13 +191,13 @@ def test_merging_keeps_all_rows_in_few_files(folder: Path, monkeypatch: pytest.M
         assert len(partition) == number + 1
     assert most <= 4
     assert served(partition, range(50)) == set(range(40))
-    assert served(Partition(folder, WIDTH), range(50)) == set(range(40))
+    assert served(opened(folder), range(50)) == set(range(40))
 
 
 def test_large_shards_are_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_SHARDS", 2)
     monkeypatch.setattr(module, "MERGE_BYTES", 10 * WIDTH * 4)
-    partition = Partition(folder, WIDTH)
+    partition = opened(folder)
     put(partition, range(100, 120))
     partition.flush()
     large = shards(folder)
@@ -187,32 +205,32 @@ def test_large_shards_are_left_alone(folder: Path, monkeypatch: pytest.MonkeyPat
         put(partition, [number])
         partition.flush()
     assert large[0] in shards(folder)
-    assert served(Partition(folder, WIDTH), range(120)) == {*range(6), *range(100, 120)}
+    assert served(opened(folder), range(120)) == {*range(6), *range(100, 120)}
 
 
 # ---- disks that refuse ---------------------------------------------------------------------------------
 
 
 def refuse(*_args: Any, **_options: Any) -> Any:
-    raise OSError(30, "Read-only file system")
+    raise OutputError("Read-only file system")
 
 
 def test_a_disk_that_refuses_costs_the_cache_and_not_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_atomically", refuse)
-        partition = Partition(folder, WIDTH)
+        patch.setattr(shards_module, "write_atomically", refuse)
+        partition = opened(folder)
         put(partition, range(3))
         with pytest.warns(VlclsWarning, match=r"not stored in .*Read-only"):
             partition.flush()
         assert served(partition, range(3)) == {0, 1, 2} and len(partition) == 3
     put(partition, [3])
     partition.close()  # writable again: nothing was lost
-    assert served(Partition(folder, WIDTH), range(4)) == {0, 1, 2, 3}
+    assert served(opened(folder), range(4)) == {0, 1, 2, 3}
 
 
 def test_a_disk_that_refuses_to_merge(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_SHARDS", 2)
-    partition = Partition(folder, WIDTH)
+    partition = opened(folder)
     monkeypatch.setattr(Partition, "_merge", refuse)
     put(partition, range(3))
     with pytest.warns(VlclsWarning, match="Read-only"):
@@ -222,7 +240,7 @@ def test_a_disk_that_refuses_to_merge(folder: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.filterwarnings("ignore::vlcls.errors.VlclsWarning")
 def test_a_store_in_a_read_only_folder_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "write_atomically", refuse)
+    monkeypatch.setattr(shards_module, "write_atomically", refuse)
     with EmbeddingStore(tmp_path).partition(ENCODER, "images") as partition:
         put(partition, range(3))
         assert served(partition, range(3)) == {0, 1, 2}
@@ -230,11 +248,15 @@ def test_a_store_in_a_read_only_folder_opens(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.filterwarnings("ignore::vlcls.errors.VlclsWarning")
 def test_a_damaged_shard_in_a_read_only_folder_is_passed_over(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    with Partition(folder, WIDTH) as partition:
+    with opened(folder) as partition:
         put(partition, range(3))
     (folder / f"{'0' * 64}.safetensors").write_bytes(b"rubble")
-    monkeypatch.setattr(Path, "unlink", refuse)
-    assert served(Partition(folder, WIDTH), range(3)) == {0, 1, 2}
+
+    def read_only(*_args: Any, **_options: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    assert served(opened(folder), range(3)) == {0, 1, 2}
 
 
 # ---- damage --------------------------------------------------------------------------------------------
@@ -244,7 +266,7 @@ def test_a_damaged_shard_in_a_read_only_folder_is_passed_over(folder: Path, monk
 def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three shards with the numbers 0-4, 5-9 and 10-14."""
     folder = tmp_path_factory.mktemp("intact")
-    partition = Partition(folder, WIDTH)
+    partition = opened(folder)
     for start in (0, 5, 10):
         put(partition, range(start, start + 5))
         partition.flush()
@@ -278,29 +300,32 @@ def test_a_damaged_shard_is_removed_and_the_others_are_served(intact: Path, dama
         lost = {n for n in range(15) if key_of(n) in path.read_bytes()}
         assert len(lost) == 5
         path.write_bytes(damaged(path.read_bytes(), other.read_bytes(), *damage))
-        partition = Partition(folder, WIDTH)
+        partition = opened(folder)
         assert served(partition, range(15)) == set(range(15)) - lost
         assert len(shards(folder)) == 2 and path not in shards(folder)
         with partition:
             put(partition, range(15))
-        assert served(Partition(folder, WIDTH), range(15)) == set(range(15))
+        assert served(opened(folder), range(15)) == set(range(15))
 
 
 def test_a_shard_of_another_width_is_not_served(folder: Path):
-    with Partition(folder, WIDTH) as partition:
+    with opened(folder) as partition:
         put(partition, range(3))
-    assert served(Partition(folder, WIDTH + 1), range(3)) == set()
+    assert served(opened(folder, WIDTH + 1), range(3)) == set()
 
 
 def test_left_over_temporary_files_go_once_nobody_can_be_writing_them(folder: Path):
-    with Partition(folder, WIDTH) as partition:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with opened(folder) as partition:
         put(partition, range(3))
-    old, fresh = folder / ".tmp-old", folder / ".tmp-fresh"
-    for path in (old, fresh):
+    killed, alive = (
+        folder / f".vlcls-{writing._HOST}-{pid}-00000000.tmp" for pid in (ended.pid, os.getpid())
+    )
+    for path in (killed, alive):
         path.write_bytes(shards(folder)[0].read_bytes())
-    os.utime(old, (time.time() - 7200,) * 2)
-    assert served(Partition(folder, WIDTH), range(3)) == {0, 1, 2}
-    assert not old.exists() and fresh.exists()
+    assert served(opened(folder), range(3)) == {0, 1, 2}
+    assert not killed.exists() and alive.exists()
 
 
 # ---- other processes -----------------------------------------------------------------------------------
@@ -309,7 +334,7 @@ def test_left_over_temporary_files_go_once_nobody_can_be_writing_them(folder: Pa
 def test_two_processes_write_at_once(folder: Path):
     writers = [run_writer(folder, 0, 60), run_writer(folder, 40, 60)]
     assert [len(writer.communicate()[0].split()) for writer in writers] == [60, 60]
-    assert served(Partition(folder, WIDTH), range(120)) == set(range(100))
+    assert served(opened(folder), range(120)) == set(range(100))
     assert len(list(folder.iterdir())) <= 2 * 4  # both merged as they went
 
 
@@ -327,12 +352,12 @@ def test_kill_at_any_moment_leaves_what_was_written(folder: Path):
         written |= {int(line) for line in lines if line.endswith("\n")}
         writer.stdout.close()
         writer.wait()
-        found = served(Partition(folder, WIDTH), range(start + 2000))
+        found = served(opened(folder), range(start + 2000))
         assert written <= found
         assert len(found - written) <= 6  # at most one a round was on disk before it was told
         start = max(found) + 1
     assert len(written) > 6
-    assert EmbeddingStore(folder.parent).verify() == []
+    assert all(open_shard(path, IDENTITY) for path in shards(folder))
 
 
 # ---- the whole store -----------------------------------------------------------------------------------
@@ -349,37 +374,6 @@ def test_partitions_are_apart(tmp_path: Path):
             put(partition, [number])
     for number, (encoder, kind) in enumerate(places):
         assert served(EmbeddingStore(tmp_path).partition(encoder, kind), range(9)) == {number}
-
-
-def test_info_verify_clear(tmp_path: Path):
-    store = EmbeddingStore(tmp_path)
-    assert (store.info(), store.verify(), store.clear()) == ([], [], 0)
-    for kind, count in (("images", 5), ("texts", 3)):
-        with store.partition(ENCODER, kind) as partition:  # type: ignore[arg-type]
-            put(partition, range(count))
-    images, texts = store.info()
-    assert (images.kind, images.embeddings, texts.kind, texts.embeddings) == ("images", 5, "texts", 3)
-    assert (images.spec, images.precision) == ("test:spec", "fp32")
-    assert images.bytes == sum(path.stat().st_size for path in images.folder.iterdir()) > 5 * (16 + WIDTH * 4)
-    assert store.verify() == []
-    victim = shards(texts.folder)[0]
-    victim.write_bytes(victim.read_bytes()[:-1])
-    assert store.info()[1].embeddings == 0
-    assert store.verify() == [victim] and not victim.exists()
-    assert [part.embeddings for part in store.info()] == [5, 0]
-    everything = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
-    assert store.clear() == everything > 0
-    assert store.info() == [] and not list(tmp_path.rglob("*.safetensors"))
-
-
-def test_verify_survives_a_shard_merged_away_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    store = EmbeddingStore(tmp_path)
-    with store.partition(ENCODER, "images") as partition:
-        put(partition, range(3))
-    present = shards(partition.folder)
-    monkeypatch.setattr(module, "_shard_paths", lambda folder: [*present, folder / f"{'1' * 64}.safetensors"])
-    assert store.verify() == []
-    assert present[0].exists()
 
 
 def test_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

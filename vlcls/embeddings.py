@@ -19,7 +19,7 @@ from vlcls.encoders.placement import process_state
 from vlcls.errors import ImageError
 from vlcls.image_sources import ImageSource
 from vlcls.images import decode, load_source
-from vlcls.store import EmbeddingStore, Partition, text_key
+from vlcls.store import EmbeddingStore, Kind, Partition, text_key
 
 #: Batches read ahead of the encoder: enough to hide reading, few enough to keep memory flat.
 PREFETCH_BATCHES = 2
@@ -139,35 +139,97 @@ def embed_texts(
     Returns:
         Tensor[M, D] float32 on the encoder's device, unit rows.
     """
+    distinct = list(dict.fromkeys(texts))
+    with _opened(store, encoder, "texts") as partition:
+        result, _ = embed_distinct(distinct, encoder, partition, progress)
+    position = {text: row for row, text in enumerate(distinct)}
+    return result[[position[text] for text in texts]]
+
+
+def embed_distinct(
+    texts: Sequence[str],
+    encoder: Encoder,
+    partition: Partition | None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Tensor, int]:
+    """Embeddings Tensor[M, D] of M different texts, through an open partition; and how many were encoded."""
     from accelerate.utils import gather_object
 
     rank, world = _rank_and_world()
-    distinct = list(dict.fromkeys(texts))
-    result = torch.zeros(len(distinct), encoder.embedding_dim, device=encoder.device)
-    with _opened(store, encoder, "texts") as partition:
-        keys = [text_key(text) for text in distinct]
-        found = [None if partition is None else partition.get(key) for key in keys]
-        missing = [row for row, embedding in enumerate(found) if embedding is None]
-        if world > 1:  # processes that looked at different moments, or into different folders, must agree
-            missing = sorted(set(gather_object(missing)))
-        if len(missing) < len(distinct):
-            known = sorted(set(range(len(distinct))) - set(missing))
-            rows = np.stack(
-                [embedding for embedding in (found[row] for row in known) if embedding is not None]
-            )
-            result[known] = torch.from_numpy(rows).to(encoder.device)
-            if progress is not None:
-                progress(len(known))
-        if missing:
-            # Each process tells of its own share; the others are about as far.
-            report = None if progress is None else lambda count: progress(count * world)
-            mine = encoder.encode_texts([distinct[row] for row in missing[rank::world]], progress=report)
-            new = _gather_striped(mine, len(missing), world)
-            result[missing] = new
+    found = stored_texts(texts, encoder, partition)
+    missing = [row for row, embedding in enumerate(found) if embedding is None]
+    if world > 1:  # processes that looked at different moments, or into different folders, must agree
+        missing = sorted(set(gather_object(missing)))
+    left = set(missing)
+    known = {row: each for row, each in enumerate(found) if each is not None and row not in left}
+    result = torch.zeros(len(texts), encoder.embedding_dim, device=encoder.device)
+    if known:
+        result[list(known)] = torch.from_numpy(np.stack(list(known.values()))).to(encoder.device)
+        if progress is not None:
+            progress(len(known))
+    if missing and world > 1:
+        # Each process tells of its own share; the others are about as far.
+        report = None if progress is None else lambda count: progress(count * world)
+        mine = encoder.encode_texts([texts[row] for row in missing[rank::world]], progress=report)
+        result[missing] = _gather_striped(mine, len(missing), world)
+        if partition is not None:
+            partition.put([text_key(texts[row]) for row in missing], result[missing].cpu().numpy())
+    elif missing:
+        keys = {text_key(texts[row]): row for row in missing}
+        rows, encoded = _encoded_once(
+            list(keys),
+            partition,
+            lambda some: encoder.encode_texts([texts[keys[key]] for key in some], progress=progress),
+        )
+        result[missing] = torch.stack([rows[key].to(encoder.device) for key in keys])
+        if progress is not None and encoded < len(missing):  # another thread encoded the rest
+            progress(len(missing) - encoded)
+        return result, encoded
+    return result, len(missing)
+
+
+def stored_texts(
+    texts: Sequence[str], encoder: Encoder, partition: Partition | None
+) -> list[NDArray[np.float32] | None]:
+    """What the store has of texts: a row float32[D] or None for each."""
+    if partition is None:
+        return [None] * len(texts)
+    keys = [text_key(text) for text in texts]
+    doubted = partition.doubted(keys)
+    if doubted:  # an old shard: one of its rows made anew tells whether all of them can be believed
+        rows = encoder.encode_texts([texts[place] for place in doubted])
+        partition.put([keys[place] for place in doubted], rows.cpu().numpy())
+    return partition.get_many(keys)
+
+
+def _encoded_once(
+    keys: list[bytes], partition: Partition | None, encode: Callable[[list[bytes]], Tensor]
+) -> tuple[dict[bytes, Tensor], int]:
+    """Rows of keys that the store lacks, and how many of them were encoded here.
+
+    What another thread of this process is encoding is waited for, not encoded again. Nobody waits while
+    others wait for it, and what the other thread could not encode is encoded here.
+    """
+    rows: dict[bytes, Tensor] = {}
+    encoded = 0
+    while left := [key for key in keys if key not in rows]:
+        mine = left if partition is None else partition.claim(left)
+        try:
+            if mine:
+                new = encode(mine)
+                encoded += len(mine)
+                if partition is not None:
+                    partition.put(mine, new.cpu().numpy())
+                rows.update(zip(mine, new, strict=True))
+        finally:
             if partition is not None:
-                partition.put([keys[row] for row in missing], new.cpu().numpy())
-    position = {text: row for row, text in enumerate(distinct)}
-    return result[[position[text] for text in texts]]
+                partition.release(mine)
+        if partition is not None and len(rows) < len(keys):
+            others = [key for key in keys if key not in rows]
+            partition.wait(others)
+            found = zip(others, partition.get_many(others), strict=True)
+            rows.update((key, torch.from_numpy(row)) for key, row in found if row is not None)
+    return rows, encoded
 
 
 def _read(source: ImageSource, encoder: Encoder, partition: Partition | None, min_side: int | None) -> _Read:
@@ -175,7 +237,7 @@ def _read(source: ImageSource, encoder: Encoder, partition: Partition | None, mi
         loaded = load_source(source)
         stored = None if partition is None else partition.get(loaded.key)
         if stored is not None:
-            return _Read(source.name, loaded.key, stored=np.array(stored))
+            return _Read(source.name, loaded.key, stored=stored)
         return _Read(source.name, loaded.key, encoder.preprocess(decode(loaded, min_side=min_side)))
     except ImageError as error:
         return _Read(source.name, error=str(error))
@@ -208,31 +270,27 @@ def _embed_batch(
     """Embeddings [B, D] of one batch, errors by row, and how many were encoded; equal images only once."""
     result = torch.zeros(len(reads), encoder.embedding_dim, device=encoder.device)
     errors = {row: item.error for row, item in enumerate(reads) if item.error is not None}
-    stored: dict[int, NDArray[np.float32]] = {}
-    new: dict[bytes, list[int]] = {}
-    for row, item in enumerate(reads):
-        if row in errors:
-            continue
-        # An equal image may have been encoded since this one was read.
-        known = item.stored if item.stored is not None or partition is None else partition.get(item.key)
-        if known is not None:
-            stored[row] = known
-        else:
-            new.setdefault(item.key, []).append(row)
+    stored = {row: item.stored for row, item in enumerate(reads) if item.stored is not None}
     if stored:
         result[list(stored)] = torch.from_numpy(np.stack(list(stored.values()))).to(encoder.device)
-    if new:
-        pixels = [reads[rows[0]].pixels for rows in new.values()]
-        embeddings = _encode(encoder, torch.stack([each for each in pixels if each is not None]))
-        result[[row for rows in new.values() for row in rows]] = embeddings[
-            [place for place, rows in enumerate(new.values()) for _ in rows]
-        ]
-        if partition is not None:
-            partition.put(list(new), embeddings.cpu().numpy())
-        for row in (~result.isfinite().all(1)).nonzero().flatten().tolist():
-            errors[row] = f"{reads[row].name}: the encoder overflows on it in {encoder.precision}; try fp32"
-            result[row] = 0
-    return result, errors, len(new)
+    new: dict[bytes, list[int]] = {}
+    for row, item in enumerate(reads):
+        if row not in errors and row not in stored:
+            new.setdefault(item.key, []).append(row)
+    if not new:
+        return result, errors, 0
+
+    def encode(keys: list[bytes]) -> Tensor:
+        pixels = [reads[new[key][0]].pixels for key in keys]
+        return _encode(encoder, torch.stack([each for each in pixels if each is not None]))
+
+    found, encoded = _encoded_once(list(new), partition, encode)
+    for key, rows in new.items():
+        result[rows] = found[key].to(encoder.device)
+    for row in (~result.isfinite().all(1)).nonzero().flatten().tolist():
+        errors[row] = f"{reads[row].name}: the encoder overflows on it in {encoder.precision}; try fp32"
+        result[row] = 0
+    return result, errors, encoded
 
 
 def _encode(encoder: Encoder, pixels: Tensor) -> Tensor:
@@ -250,11 +308,11 @@ def _encode(encoder: Encoder, pixels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _opened(store: EmbeddingStore | None, encoder: Encoder, kind: str) -> Iterator[Partition | None]:
+def _opened(store: EmbeddingStore | None, encoder: Encoder, kind: Kind) -> Iterator[Partition | None]:
     if store is None:
         yield None
         return
-    with store.partition(encoder, kind) as partition:  # type: ignore[arg-type]
+    with store.partition(encoder, kind) as partition:
         yield partition
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vlcls.embeddings import embed_texts
+from vlcls.embeddings import embed_distinct
 from vlcls.encoders.base import Encoder
-from vlcls.encoders.placement import process_state
-from vlcls.store import EmbeddingStore, text_key
+from vlcls.store import EmbeddingStore
 
 
 class WordEmbeddings:
     """A table of words that grows: what was asked for before is not encoded again.
 
-    The store is opened once, not for every batch: opening reads all of it. Under `accelerate launch` every
-    process must ask for the same words in the same order, as processes that see the same images do.
+    Under `accelerate launch` every process must ask for the same words in the same order, as processes that
+    see the same images do.
 
     Attributes:
         encoded: How many words went through the encoder so far.
@@ -44,30 +42,11 @@ class WordEmbeddings:
                     max(len(new), start, 256), *self._table.shape[1:], device=self._table.device
                 )
                 self._table = torch.cat([self._table, room])
-            self._table[start : start + len(new)] = self._looked_up(new)
+            rows, encoded = embed_distinct(new, self.encoder, self._partition)
+            self._table[start : start + len(new)] = rows
             self._place.update((word, start + row) for row, word in enumerate(new))
+            self.encoded += encoded
         return self._table[[self._place[word] for word in words]]
-
-    def _looked_up(self, words: list[str]) -> Tensor:
-        stored = [None if self._partition is None else self._partition.get(text_key(word)) for word in words]
-        missing = [row for row, embedding in enumerate(stored) if embedding is None]
-        if process_state().num_processes > 1:  # processes whose stores differ must encode the same
-            from accelerate.utils import gather_object
-
-            missing = sorted(set(gather_object(missing)))
-        result = torch.zeros(len(words), self.encoder.embedding_dim, device=self.encoder.device)
-        left = set(missing)
-        known = [row for row in range(len(words)) if row not in left]
-        if known:
-            rows = np.stack([row for row in (stored[place] for place in known) if row is not None])
-            result[known] = torch.from_numpy(rows).to(result.device)
-        if missing:
-            texts = [words[row] for row in missing]
-            result[missing] = embed_texts(texts, self.encoder)
-            self.encoded += len(missing)
-            if self._partition is not None:
-                self._partition.put([text_key(text) for text in texts], result[missing].cpu().numpy())
-        return result
 
     def close(self) -> None:
         """Write down what is not yet on disk."""

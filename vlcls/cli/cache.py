@@ -13,6 +13,9 @@ app = typer.Typer(
 It lives in the user's cache folder, or in the folder that the variable VLCLS_CACHE names.""",
 )
 
+#: Files named one by one.
+_MOST = 20
+
 
 @app.command()
 def info() -> None:
@@ -40,26 +43,46 @@ def info() -> None:
 
 @app.command()
 def verify() -> None:
-    """Read everything in the store; delete files that are damaged. Exit code 1 if there were any."""
+    """Read everything in the store; delete files that are damaged, or hold another encoder's embeddings.
+
+    Exit code 1 if there were any.
+    """
     from vlcls.store import EmbeddingStore
 
-    damaged = EmbeddingStore().verify()
-    for path in damaged:
-        typer.echo(f"damaged, deleted: {path}")
-    typer.echo(f"{len(damaged)} damaged files" if damaged else "all files are whole")
-    raise typer.Exit(int(bool(damaged)))
+    found = EmbeddingStore().verify()
+    for each in found.bad:
+        typer.echo(f"{'deleted' if each.deleted else 'not used'}: {each.path}: {each.reason}")
+    if found.unlabelled:
+        typer.echo(
+            f"{found.unlabelled} files of an older version do not say which encoder they are of: each is "
+            "used once one of its embeddings was compared with the encoder's own"
+        )
+    typer.echo(f"{len(found.bad)} damaged files" if found.bad else "all files are whole")
+    raise typer.Exit(int(bool(found.bad)))
 
 
 @app.command()
 def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete all stored embeddings."""
+    """Delete all stored embeddings, and nothing that vlcls did not write.
+
+    Exit code 1 if some could not be deleted.
+    """
     from rich.filesize import decimal
 
     from vlcls.store import EmbeddingStore
 
     store = EmbeddingStore()
     if not yes:
-        typer.confirm(f"delete everything in {store.root}?", abort=True)
-    typer.echo(f"{decimal(store.clear())} freed")
+        typer.confirm(f"delete all embeddings in {store.root}?", abort=True)
+    done = store.clear()
+    for path, reason in done.failed[:_MOST]:
+        typer.echo(f"not deleted: {path}: {reason}", err=True)
+    for path in done.foreign[:_MOST]:
+        typer.echo(f"left alone, not written by vlcls: {path}", err=True)
+    more = max(0, len(done.failed) - _MOST) + max(0, len(done.foreign) - _MOST)
+    if more:
+        typer.echo(f"and {more} more", err=True)
+    typer.echo(f"{done.files} files deleted, {decimal(done.bytes)} freed")
+    raise typer.Exit(int(bool(done.failed)))

@@ -32,7 +32,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with output_errors(path):
-        target = path.resolve()
+        target = Path(os.path.realpath(path))  # `resolve` raises no OSError where links go round
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise OutputError(f"{path} cannot be written: a folder is in the way")
@@ -129,7 +129,7 @@ def check_output_file(path: str | Path) -> None:
             return
         if path.exists() and not os.access(path, os.W_OK):
             raise OutputError(f"{path} cannot be written: it is read-only")
-        check_output_folder(path.resolve().parent)
+        check_output_folder(Path(os.path.realpath(path)).parent)
 
 
 def check_output_folder(folder: str | Path) -> None:

@@ -12,7 +12,7 @@ from vlcls import wordnet
 from vlcls.errors import VlclsWarning
 from vlcls.retrieval.database import CaptionDatabase, DatabaseInfo
 from vlcls.retrieval.index import build_index
-from vlcls.store import EmbeddingStore, text_key
+from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
@@ -64,13 +64,13 @@ def embed_in_parts(
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Embed M different texts, float32[M, D]; the store keeps them part by part: a kill loses little."""
-    from vlcls.embeddings import embed_texts
+    from vlcls.embeddings import embed_texts, stored_texts
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VlclsWarning)  # of glosses that are cut
         if store is not None:
             with store.partition(encoder, "texts") as partition:
-                stored = [partition.get(text_key(text)) for text in texts]
+                stored = stored_texts(texts, encoder, partition)
             missing = _agreed([text for text, row in zip(texts, stored, strict=True) if row is None])
             if progress is not None:
                 progress(len(texts) - len(missing))
