@@ -232,7 +232,7 @@ def write_only(folder, method):
     ("text", "message"),
     [
         (None, "cannot be read"),
-        ("{", "is no JSON"),
+        ("{", "not JSON"),
         ("[]", "does not hold results"),
         ('{"format": "vlcls-results", "version": 9}', "version 9"),
     ],

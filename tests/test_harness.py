@@ -21,6 +21,8 @@ from pyarrow import parquet
 import vlcls
 from vlcls.encoders import Encoder
 from vlcls.errors import EvaluationError, LabelError, VlclsError
+from vlcls.evaluation import harness
+from vlcls.evaluation.run_files import read_results
 from vlcls.evaluation.sets import open_set
 
 TESTS = Path(__file__).parent
@@ -55,6 +57,18 @@ def counted(clip: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(type(clip), "encode_images", counting)
     return calls
+
+
+@pytest.fixture(autouse=True)
+def checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a run of these tests writes, the reader's schema takes."""
+    write_files = harness.write_files
+
+    def checking(folder: Path, contents: dict[str, bytes]) -> None:
+        write_files(folder, contents)
+        assert read_results(folder) == json.loads(contents["results.json"])
+
+    monkeypatch.setattr(harness, "write_files", checking)
 
 
 def without_times(results: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls import __version__
-from vlcls.errors import MissingExtraError, VlclsError
+from vlcls.errors import EvaluationError
+from vlcls.evaluation.cell_files import read_cell, write_cell, write_predictions
 from vlcls.evaluation.embedded import EmbeddedSet
 from vlcls.evaluation.intervals import RESAMPLES, Estimate, mean_interval
 from vlcls.evaluation.kinds import Context
@@ -26,14 +27,13 @@ from vlcls.evaluation.methods import Method, prompts_hash
 from vlcls.evaluation.metrics import Metrics, measure_multi_label, measure_outcomes
 from vlcls.evaluation.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.robustness import over_groups
-from vlcls.store import write_atomically
+from vlcls.evaluation.run_files import cell_name, read_predictions
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
     from vlcls.encoders import Encoder
     from vlcls.prompts import PromptSet
 
-CELLS, PREDICTIONS = "cells", "predictions"
 #: Scores in memory at once (float32: 64 MiB).
 _ENTRIES_AT_ONCE = 2**24
 
@@ -84,14 +84,8 @@ def file_name(data: EmbeddedSet, encoder: Encoder, method: Method) -> str:
 
 
 def stored_cell(cell: Cell, folder: Path) -> dict[str, Any] | None:
-    """What an earlier run made of the same cell; None if there is none, or a part of it is missing."""
-    try:
-        found: dict[str, Any] = json.loads((folder / CELLS / f"{cell.name}.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    predictions = found.get("cell", {}).get("predictions")
-    whole = predictions is None or (folder / predictions).is_file()
-    return found["cell"] if found.get("key") == cell.key and whole else None
+    """What an earlier run made of the same cell; None if there is none, or a part of it is damaged."""
+    return read_cell(folder, cell.name, cell.key)
 
 
 def classifiers(cell: Cell, cache: bool | str | Path = True) -> list[PromptClassifier]:
@@ -128,20 +122,22 @@ def run_cell(
         pairs = zip(cell.method.seeds, each, strict=True)
         result["per_seed"] = [{"seed": seed, "top1": one.top1.value} for seed, one in pairs]
         result["groups"] = _groups(data, found)
-        path = f"{PREDICTIONS}/{cell.name}.parquet"
-        _write_predictions(folder / path, data, cell.method.seeds, found)
-        result["predictions"] = path
-    text = json.dumps({"key": cell.key, "cell": result}, indent=1, ensure_ascii=False)
-    write_atomically(folder / CELLS, f"{cell.name}.json", text.encode())
+        columns = _predictions(data, cell.method.seeds, found)
+        result |= write_predictions(folder, cell.name, columns)
+    write_cell(folder, cell.name, cell.key, result)
     return result
 
 
 def predictions_of(cell: Mapping[str, Any], folder: Path) -> NDArray[np.int64]:
-    """The predicted classes int64[S, N] of a finished cell."""
-    from pyarrow import parquet
+    """The predicted classes int64[S, N] of a finished cell.
 
-    column = parquet.read_table(folder / cell["predictions"], columns=["predicted"])["predicted"]
-    return column.to_numpy().reshape(len(cell["seeds"]), -1)
+    Raises:
+        EvaluationError: The file is missing, damaged, or not what was written.
+    """
+    found = read_predictions(folder, cell)
+    if found is None:
+        raise EvaluationError(f"{cell_name(cell)}: several classes an image, so no predictions")
+    return found.predicted
 
 
 def _scores(made: PromptClassifier, data: EmbeddedSet) -> Any:
@@ -190,10 +186,8 @@ def _groups(data: EmbeddedSet, found: Sequence[Outcomes]) -> dict[str, Any]:
     return result
 
 
-def _write_predictions(
-    path: Path, data: EmbeddedSet, seeds: Sequence[int], found: Sequence[Outcomes]
-) -> None:
-    """One row for each seed and image, seed by seed."""
+def _predictions(data: EmbeddedSet, seeds: Sequence[int], found: Sequence[Outcomes]) -> dict[str, Any]:
+    """Columns with one row for each seed and image, seed by seed."""
     count = len(seeds)
     columns: dict[str, Any] = {
         "image": list(data.names) * count,
@@ -204,24 +198,4 @@ def _write_predictions(
         columns[name] = np.concatenate([getattr(one, name) for one in found])
     for column, values in data.groups.items():
         columns[f"group:{column}"] = list(values) * count
-    write_table(path, columns)
-
-
-def write_table(path: Path, columns: Mapping[str, Any]) -> None:
-    """A Parquet file, whole or not at all.
-
-    Raises:
-        MissingExtraError: PyArrow is not installed.
-        VlclsError: Names of images that are no text.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("writing predictions", "evaluation") from error
-    sink = pa.BufferOutputStream()
-    try:
-        parquet.write_table(pa.table(dict(columns)), sink)
-    except (pa.ArrowInvalid, UnicodeEncodeError) as error:
-        raise VlclsError(f"{path}: predictions cannot be written ({error})") from error
-    write_atomically(path.parent, path.name, sink.getvalue().to_pybytes())
+    return columns

@@ -7,7 +7,6 @@ run's folder.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls import __version__
-from vlcls.errors import EvaluationError, VlclsError
-from vlcls.evaluation.cells import CELLS, Cell, classifiers, predictions_of, run_cell, stored_cell
+from vlcls.errors import EvaluationError, OutputError, VlclsError
+from vlcls.evaluation.cell_files import CELLS
+from vlcls.evaluation.cells import Cell, classifiers, predictions_of, run_cell, stored_cell
 from vlcls.evaluation.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.kinds import Context
 from vlcls.evaluation.methods import Method
@@ -28,6 +28,7 @@ from vlcls.evaluation.plan import Bar, Corruptions, Plan, Shift, no_bar
 from vlcls.evaluation.right_reasons import judge_reasons
 from vlcls.evaluation.robustness import Drop
 from vlcls.evaluation.run_folder import claim, write_files
+from vlcls.files.json_text import to_json
 from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def run(plan: Plan, folder: str | Path, *, bar: Bar = no_bar) -> dict[str, Any]:
     evaluation.run()
     results = evaluation.results(time.monotonic() - started)
     if _is_main():
-        text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_files(evaluation.folder, {RESULTS: text.encode()})
+        text = to_json(results, indent=1) + "\n"
+        write_files(evaluation.folder, {RESULTS: text.encode("utf-8", "surrogatepass")})
     return results
 
 
@@ -138,6 +139,8 @@ class _Evaluation:
             for method in with_prompts:
                 try:
                     result.append(self._cell(Cell.of(encoder, data, method, context)))
+                except OutputError:  # a full disk is no fault of the method
+                    raise
                 except VlclsError as error:
                     self._fail(data, encoder, method, error)
                 progress(1)
@@ -169,6 +172,8 @@ class _Evaluation:
                         found = found_names(data, encoder, method, self.plan.cache)
                         progress(len(data))
                     stored = judged_names(data, encoder, method, found, self.folder) if _is_main() else None
+            except OutputError:
+                raise
             except VlclsError as error:
                 self._fail(data, encoder, method, error)
                 continue

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vlcls import __version__
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.cells import CELLS, PREDICTIONS, file_name, write_table
+from vlcls.evaluation.cell_files import read_cell, write_cell, write_predictions
+from vlcls.evaluation.cells import file_name
 from vlcls.evaluation.embedded import EmbeddedSet
 from vlcls.evaluation.methods import Method
 from vlcls.evaluation.vocabulary_free import (
@@ -21,7 +22,7 @@ from vlcls.evaluation.vocabulary_free import (
 )
 from vlcls.retrieval.database import CONFIG
 from vlcls.specs import as_number
-from vlcls.store import EmbeddingStore, write_atomically
+from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
@@ -45,12 +46,7 @@ def naming_key(data: EmbeddedSet, encoder: Encoder, method: Method) -> str:
 
 def stored_names(data: EmbeddedSet, encoder: Encoder, method: Method, folder: Path) -> dict[str, Any] | None:
     """What an earlier run found; None if there is none."""
-    path = folder / CELLS / f"{file_name(data, encoder, method)}.json"
-    try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found["cell"] if found.get("key") == naming_key(data, encoder, method) else None
+    return read_cell(folder, file_name(data, encoder, method), naming_key(data, encoder, method))
 
 
 def found_names(
@@ -76,10 +72,9 @@ def judged_names(
     truth = [data.labels.names[own[0]] for own in data.truth]
     names = [each.label or "" for each in found]
     name = file_name(data, encoder, method)
-    path = f"{PREDICTIONS}/{name}.parquet"
     scores = [each.score or 0.0 for each in found]
     columns = {"image": list(data.names), "true": truth, "predicted": names, "confidence": scores}
-    write_table(folder / path, columns)
+    written = write_predictions(folder, name, columns)
     result = {
         "set": data.name,
         "encoder": encoder.spec,
@@ -91,12 +86,9 @@ def judged_names(
         "semantic_iou": semantic_iou(names, truth),
         "fallbacks": sum(each.fallback for each in found),
         "names": [list(pair) for pair in Counter(names).most_common(_NAMES)],
-        "predictions": path,
+        **written,
     }
-    text = json.dumps(
-        {"key": naming_key(data, encoder, method), "cell": result}, indent=1, ensure_ascii=False
-    )
-    write_atomically(folder / CELLS, f"{name}.json", text.encode())
+    write_cell(folder, name, naming_key(data, encoder, method), result)
     return result
 
 

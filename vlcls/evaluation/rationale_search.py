@@ -22,7 +22,8 @@ from torch import Tensor
 
 from vlcls.classifiers.base import unit_rows
 from vlcls.errors import EvaluationError, VlclsWarning
-from vlcls.store import write_atomically
+from vlcls.files.tensors import read_safetensors
+from vlcls.files.writing import write_atomically
 
 TEMPLATE = "This is a photo of a {category} because there is {rationale}"
 BLOCK = 5000
@@ -220,17 +221,28 @@ class _State:
         from safetensors.torch import save
 
         data = {"values": self.values.contiguous(), "places": self.places.contiguous()}
-        write_atomically(path.parent, path.name, save(data, {"done": str(self.done)}))
+        # What was found so far is the result of an hour: a flipped bit in it would be an answer.
+        whole = save(data, {"done": str(self.done), "sha256": self._digest()})
+        write_atomically(path, whole)
+
+    def _digest(self) -> str:
+        content = hashlib.sha256(str(self.done).encode())
+        for tensor in (self.values, self.places):
+            content.update(np.ascontiguousarray(tensor.numpy()).data)
+        return content.hexdigest()
 
     @classmethod
     def read(cls, path: Path) -> _State | None:
-        from safetensors import SafetensorError, safe_open
-
         try:
-            with safe_open(path, "pt") as file:
-                done = int(file.metadata()["done"])
-                return cls(done, file.get_tensor("values"), file.get_tensor("places"))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            # Places that are still free are -inf: finite=False.
+            arrays, about = read_safetensors(path, EvaluationError, finite=False)
+            state = cls(
+                int(about["done"]), *(torch.from_numpy(arrays[name]) for name in ("values", "places"))
+            )
+            if state._digest() != about["sha256"]:
+                raise ValueError("it is not what was written")
+            return state
+        except (EvaluationError, KeyError, TypeError, ValueError) as error:
             warnings.warn(f"{path} is damaged ({error}): the search starts anew", VlclsWarning, stacklevel=3)
             return None
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcls.errors import EvaluationError, MissingExtraError
+from vlcls.errors import EvaluationError
+from vlcls.evaluation.run_folder import listed
+from vlcls.evaluation.run_schemas import Results
+from vlcls.files.hashes import check_hashes
+from vlcls.files.json_text import read_json
+from vlcls.files.parquet import read_parquet
+from vlcls.files.schema import validated
 
 FORMAT, VERSION = "vlcls-results", 1
+RESULTS = "results.json"
 #: An image of a run: its name, and how many before it have the same name.
 ImageKey = tuple[str, int]
 
@@ -58,32 +64,35 @@ def cell_name(cell: Mapping[str, Any]) -> str:
 
 
 def read_results(folder: str | Path) -> dict[str, Any]:
-    """The `results.json` of a run.
+    """The `results.json` of a run, checked field by field.
 
     Args:
         folder: The run's folder, or the file itself.
 
     Raises:
-        EvaluationError: No such file, no JSON, or JSON of another kind or of a later version.
+        EvaluationError: No such file, no JSON, JSON of another kind or of a later version, a field that is
+            not as it should be, or a file that is not what was written in this folder.
     """
     path = Path(folder)
-    path = path / "results.json" if path.is_dir() else path
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    path = path / RESULTS if path.is_dir() else path
+    if not path.exists():
         raise EvaluationError(
-            f"{path} cannot be read ({error.strerror or error}): give the folder that `vlcls evaluate` wrote"
-        ) from error
-    except ValueError as error:
-        raise EvaluationError(f"{path} is no JSON: {error}") from error
+            f"{path} cannot be read (not there): give the folder that `vlcls evaluate` wrote"
+        )
+    results = read_json(path, EvaluationError)
     if not isinstance(results, dict) or results.get("format") != FORMAT:
         raise EvaluationError(f"{path} does not hold results of `vlcls evaluate`: no format {FORMAT!r}")
     if results.get("version") != VERSION:
         raise EvaluationError(
-            f"{path} has version {results.get('version')!r} of the results' format; this vlcls reads "
+            f"{path} has version {results.get('version')!r:.40} of the results' format; this vlcls reads "
             f"{VERSION}: take a newer one, or evaluate again"
         )
-    return results
+    validated(Results, results, path, EvaluationError)
+    written = listed(path.parent).get(RESULTS) if path.name == RESULTS else None
+    if written is not None:
+        check_hashes(path.parent, {RESULTS: written}, EvaluationError)
+    found: dict[str, Any] = results
+    return found
 
 
 def read_predictions(folder: str | Path, cell: Mapping[str, Any]) -> Predictions | None:
@@ -102,16 +111,46 @@ def read_predictions(folder: str | Path, cell: Mapping[str, Any]) -> Predictions
         return None
     path = Path(folder) / name
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise MissingExtraError("reading predictions", "parquet") from error
-    try:
-        table = parquet.read_table(path, columns=["image", "seed", "true", "predicted", "confidence"])
-    except (OSError, ArrowException) as error:
-        raise EvaluationError(f"{path} cannot be read ({error}): run `vlcls evaluate` again") from error
-    images = [str(image) for image in table["image"].to_pylist()]
-    columns = {name: table[name].to_numpy() for name in ("seed", "true", "predicted", "confidence")}
+        written = cell.get("predictions_sha256")
+        if written is not None:
+            check_hashes(Path(folder), {name: written}, EvaluationError)
+        table = read_parquet(path, ["image", "seed", "true", "predicted", "confidence"], EvaluationError)
+    except EvaluationError as error:
+        raise EvaluationError(f"{error}: run `vlcls evaluate` again") from error
+    images, columns = _columns(table, cell["metrics"]["classes"], path)
     return _by_seed(images, columns, path)
+
+
+def _columns(table: Any, classes: int, path: Path) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """The columns of predictions, each of its type and in its range.
+
+    Raises:
+        EvaluationError: Names the column.
+    """
+    import pyarrow as pa
+
+    def fail(name: str, wanted: str) -> NoReturn:
+        raise EvaluationError(f"{path}: column {name!r} must hold {wanted}: run `vlcls evaluate` again")
+
+    for name in table.column_names:
+        if table[name].null_count:
+            fail(name, "no empty cells")
+    image = table["image"]
+    if not (pa.types.is_string(image.type) or pa.types.is_large_string(image.type)):
+        fail("image", "names of images")
+    columns: dict[str, NDArray[Any]] = {}
+    for name, most in (("seed", 2**63 - 1), ("true", classes - 1), ("predicted", classes - 1)):
+        if not pa.types.is_integer(table[name].type):
+            fail(name, "whole numbers")
+        columns[name] = table[name].to_numpy()
+        if len(columns[name]) and not 0 <= columns[name].min() <= columns[name].max() <= most:
+            fail(name, f"numbers from 0 to {most}")
+    if not pa.types.is_floating(table["confidence"].type):
+        fail("confidence", "numbers")
+    columns["confidence"] = table["confidence"].to_numpy()
+    if not ((columns["confidence"] >= 0) & (columns["confidence"] <= 1)).all():
+        fail("confidence", "numbers from 0 to 1")
+    return image.to_pylist(), columns
 
 
 def numbered(names: Sequence[Any]) -> list[tuple[Any, int]]:
