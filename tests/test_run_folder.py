@@ -23,7 +23,7 @@ PACKAGE = Path(vlcls.__file__).parent
 ONE = Shape({"photo": (14, 0.0)}, {"name": METHODS["name"]}, ("conse",), SMALL.classes)
 #: Every call in the package that deletes, by file and function: each may only reach what it wrote itself.
 DELETIONS = {
-    "app/session_files.py": {"locked", "_remove_start"},
+    "app/session_files.py": {"_remove_start"},
     "cli/output.py": {"opened"},
     "files/writing.py": {"replacing", "remove_leftovers", "check_output_folder"},
     "evaluation/run_folder.py": {"_remove"},

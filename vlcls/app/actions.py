@@ -17,6 +17,7 @@ from vlcls.app.view import Pick, View, picked_class, picked_group, picked_pair
 from vlcls.app.workbench import Workbench, now
 from vlcls.descriptors import DescriptorSet
 from vlcls.errors import SessionError, VlclsError
+from vlcls.files.text import read_text
 
 #: Letters of a descriptor that the list of changes repeats.
 _MOST_SAID = 80
@@ -268,7 +269,7 @@ def _export(request: Request) -> View:
     sessions.check_revision(request.bench.seen.session, request.view.revision)
     note = request.typed("note")
     path = request.bench.export(request.typed("name"), note)
-    return replace(request.view, exported=(str(path), path.read_text(encoding="utf-8")))
+    return replace(request.view, exported=(str(path), read_text(path, SessionError)))
 
 
 ACTIONS: Mapping[str, Callable[[Request], View]] = {

@@ -19,6 +19,7 @@ from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.embedded import embed_set
 from vlcls.evaluation.parts import joined_parts
 from vlcls.evaluation.sets import open_set
+from vlcls.limits import readable
 from vlcls.prompts import PromptSet, class_prompts
 from vlcls.prompts.phrasing import DEFAULT_PHRASING, PHRASINGS
 
@@ -109,7 +110,7 @@ class Material:
     def about(self) -> dict[str, str]:
         """What a session of it belongs to."""
         info = self.start.encoder_info
-        return {
+        about = {
             "images": self.name,
             "images content": self.content,
             "encoder": info.spec if info else "",
@@ -118,6 +119,7 @@ class Material:
             "aggregate": self.start.aggregate,
             "split": self.split,
         }
+        return {key: readable(value) for key, value in about.items()}
 
 
 def open_descriptors(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.descriptors.edits import add
 from vlcls.errors import DescriptorError, SessionError
+from vlcls.limits import readable
 
 #: Longer names are no names.
 MOST_CHARACTERS = 200
@@ -98,8 +99,8 @@ class Session:
 
 
 def started(descriptors: DescriptorSet, about: Mapping[str, str], at: str) -> Session:
-    """A new session."""
-    return Session(dict(about), (Step(descriptors, "start", at),))
+    """A new session. Here and below texts lose what no file may hold (`vlcls.limits`)."""
+    return Session({key: readable(value) for key, value in about.items()}, (Step(descriptors, "start", at),))
 
 
 def check_revision(session: Session, revision: int) -> None:
@@ -125,7 +126,7 @@ def edited(session: Session, descriptors: DescriptorSet, said: str, at: str) -> 
         raise SessionError("nothing is different: no change was made")
     if descriptors.labels != session.start.labels:
         raise SessionError("an edit keeps the classes: it is measured among the same ones")
-    steps = (*session.steps[: session.place + 1], Step(descriptors, said, at))
+    steps = (*session.steps[: session.place + 1], Step(descriptors, readable(said), at))
     return replace(session, steps=steps, place=len(steps) - 1, revision=session.revision + 1)
 
 
@@ -157,7 +158,7 @@ def named(session: Session, name: str) -> Session:
     Raises:
         SessionError: No name, one that is too long, or taken.
     """
-    name = " ".join(name.split())
+    name = " ".join(readable(name).split())
     if not name or len(name) > MOST_CHARACTERS:
         raise SessionError(f"give the snapshot a name of at most {MOST_CHARACTERS} characters")
     if name in session.snapshots:
@@ -179,6 +180,11 @@ def restored(session: Session, name: str, at: str) -> Session:
 
 def looked(session: Session, look: Look) -> Session:
     """One more look at held-out images."""
+    groups = {
+        readable(column): tuple((readable(name), count, was, now) for name, count, was, now in parts)
+        for column, parts in look.groups.items()
+    }
+    look = replace(look, groups=groups)
     return replace(session, looks=(*session.looks, look), revision=session.revision + 1)
 
 

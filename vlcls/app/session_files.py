@@ -9,25 +9,28 @@ FOLDER/exports/        descriptor files written for others
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls.app.session import Look, Session, Step
 from vlcls.descriptors import Descriptor, DescriptorSet
-from vlcls.errors import DescriptorError, SessionError
+from vlcls.errors import SessionError, VlclsError
+from vlcls.files.json_text import parse_json, read_json, to_json
+from vlcls.files.reading import MAX_BYTES, read_bytes
+from vlcls.files.schema import validated
+from vlcls.files.writing import check_output_folder, remove_leftovers, write_atomically
 from vlcls.labels import Labels
-from vlcls.store import write_atomically
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-FORMAT, VERSION = "vlcls-edit-session", 1
+    from vlcls.app.session_schema import Changes, Entry, LookFile, StartFile
+
 START, SESSION, LOCK, EXPORTS = "start.json", "session.json", "lock", "exports"
-_TEMPORARY = ".tmp-*"
 
 
 def locked(folder: Path) -> BaseFileLock:
@@ -48,8 +51,8 @@ def locked(folder: Path) -> BaseFileLock:
         ) from None
     except OSError as error:
         raise SessionError(f"{folder} cannot be written: {error.strerror or error}") from error
-    for left in folder.glob(_TEMPORARY):  # of a process that was killed while it wrote
-        left.unlink(missing_ok=True)
+    remove_leftovers(folder)  # of a process that was killed while it wrote
+    remove_leftovers(folder / EXPORTS)
     return lock
 
 
@@ -57,67 +60,92 @@ def save(session: Session, folder: Path) -> None:
     """Write a session; its start only once.
 
     Raises:
-        SessionError: It cannot be written.
+        SessionError: It has grown larger than what is read again.
+        OutputError: It cannot be written.
     """
-    try:
-        start = _start_text(session)
-        if not (folder / START).exists():
-            write_atomically(folder, START, start)
-        content = {
-            "format": FORMAT, "version": VERSION, "start": hashlib.sha256(start).hexdigest(),
-            "revision": session.revision, "place": session.place,
-            "steps": [
-                {"said": each.said, "at": each.at, **_changes(session.start, each.descriptors)}
-                for each in session.steps
-            ],
-            "snapshots": {
-                name: _changes(session.start, kept) for name, kept in session.snapshots.items()
-            },
-            "looks": [asdict(look) for look in session.looks],
-        }  # fmt: skip
-        text = json.dumps(content, ensure_ascii=False, indent=1)
-        write_atomically(folder, SESSION, text.encode("utf-8", "surrogatepass"))
-    except OSError as error:
-        raise SessionError(f"the session cannot be saved in {folder}: {error.strerror or error}") from error
+    from vlcls.app.session_schema import FORMAT, VERSION
+
+    start = _start_text(session)
+    content = {
+        "format": FORMAT, "version": VERSION, "start": hashlib.sha256(start).hexdigest(),
+        "revision": session.revision, "place": session.place,
+        "steps": [
+            {"said": each.said, "at": each.at, **_changes(session.start, each.descriptors)}
+            for each in session.steps
+        ],
+        "snapshots": {
+            name: _changes(session.start, kept) for name, kept in session.snapshots.items()
+        },
+        "looks": [asdict(look) for look in session.looks],
+    }  # fmt: skip
+    text = _encoded(content)
+    if max(len(start), len(text)) > MAX_BYTES:
+        raise SessionError(f"the session would have more than {MAX_BYTES:,} bytes: export, and start another")
+    if not (folder / START).exists():
+        write_atomically(folder / START, start)
+    write_atomically(folder / SESSION, text)
 
 
 def load(folder: Path) -> Session | None:
     """The session of a folder; None if there is none yet.
 
     Raises:
-        SessionError: Its files are damaged, or of a newer vlcls.
+        SessionError: Its files are damaged, or of a newer vlcls; names the file and the field.
     """
-    if not (folder / SESSION).exists():
+    if not os.path.lexists(folder / SESSION):
         _remove_start(folder / START)
         return None
     try:
-        start, content = (folder / START).read_bytes(), json.loads((folder / SESSION).read_bytes())
-        if content["format"] != FORMAT or content["version"] > VERSION:
-            raise SessionError(f"{folder / SESSION} was written by a newer vlcls: upgrade to read it")
-        if hashlib.sha256(start).hexdigest() != content["start"]:
-            raise ValueError(f"{START} is not the one that {SESSION} goes on from")
-        about, base = _read_start(json.loads(start))
-        steps = tuple(Step(_changed(base, each), each["said"], each["at"]) for each in content["steps"])
-        snapshots = {name: _changed(base, each) for name, each in content["snapshots"].items()}
-        looks = tuple(map(_look, content["looks"]))
-        if not 0 <= content["place"] < len(steps):
-            raise ValueError(f"place {content['place']} of {len(steps)} steps")
-        return Session(about, steps, content["place"], snapshots, looks, content["revision"])
-    except SessionError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise SessionError(
-            f"{folder} holds a damaged session ({error}): give another --session, or remove it"
-        ) from error
+        content = read_json(folder / SESSION, SessionError)
+        if not _is_newer(content):
+            return _read(folder, content)
+    except VlclsError as error:
+        raise SessionError(f"damaged session: {error}; give another --session, or remove {folder}") from error
+    raise SessionError(f"{folder / SESSION}: version: written by a newer vlcls: upgrade to read it")
+
+
+def _is_newer(content: Any) -> bool:
+    from vlcls.app.session_schema import FORMAT, VERSION
+
+    version = content.get("version") if isinstance(content, dict) and content.get("format") == FORMAT else 0
+    return isinstance(version, int) and VERSION < version < 1000
+
+
+def _read(folder: Path, plain: Any) -> Session:
+    from vlcls.app.session_schema import SessionFile
+
+    path = folder / SESSION
+    content = validated(SessionFile, plain, path, SessionError)
+    start = read_bytes(folder / START, SessionError)
+    if hashlib.sha256(start).hexdigest() != content.start:
+        raise SessionError(f"{path}: start: {folder / START} is not the one that it goes on from")
+    about, base = _read_start(start, folder / START)
+    steps = tuple(
+        Step(_changed(base, each, f"{path}: steps.{place}"), each.said, each.at)
+        for place, each in enumerate(content.steps)
+    )
+    snapshots = {
+        name: _changed(base, each, f"{path}: snapshots.{name}") for name, each in content.snapshots.items()
+    }
+    return Session(about, steps, content.place, snapshots, tuple(map(_look, content.looks)), content.revision)
 
 
 def export_path(folder: Path, name: str) -> Path:
     """Where an export of a name goes: a plain file name below the folder that is not taken yet."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name.removesuffix(".json")).strip("-.")[:80] or "descriptors"
     path, number = folder / EXPORTS / f"{stem}.json", 2
-    while path.exists():
+    while os.path.lexists(path):  # nor a link that leads nowhere, which would be written through
         path, number = folder / EXPORTS / f"{stem}-{number}.json", number + 1
     return path
+
+
+def check_exports(folder: Path) -> None:
+    """See that exports can be written, before they are made.
+
+    Raises:
+        OutputError: A file is in the way, the disk is full or read-only.
+    """
+    check_output_folder(folder / EXPORTS)
 
 
 def _remove_start(path: Path) -> None:
@@ -126,11 +154,11 @@ def _remove_start(path: Path) -> None:
     Raises:
         SessionError: The file is none of a session's.
     """
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return
     try:
-        ours = not path.is_symlink() and _read_start(json.loads(path.read_bytes())) is not None
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, DescriptorError):
+        ours = not path.is_symlink() and _read_start(read_bytes(path, SessionError), path) is not None
+    except VlclsError:
         ours = False
     if not ours:
         raise SessionError(f"{path} is in the way, and no `vlcls edit` wrote it: give another --session")
@@ -145,13 +173,28 @@ def _start_text(session: Session) -> bytes:
         "sources": {name: dict(about) for name, about in known.sources.items()},
         "descriptors": [list(map(_entry, own)) for own in known.descriptors],
     }  # fmt: skip
-    return json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
+    return _encoded(content)
 
 
-def _read_start(content: Mapping[str, Any]) -> tuple[dict[str, str], DescriptorSet]:
-    labels = Labels(tuple(content["names"]), tuple(content["ids"]))
-    own = tuple(tuple(map(_descriptor, each)) for each in content["descriptors"])
-    return content["about"], DescriptorSet(labels, own, content["style"], content["sources"])
+def _encoded(content: Any) -> bytes:
+    try:
+        return to_json(content, indent=1).encode()
+    except UnicodeEncodeError as error:
+        raise SessionError(
+            f"the session cannot be written: {error.object[error.start]!r} is no character"
+        ) from error
+
+
+def _read_start(text: bytes, path: Path) -> tuple[dict[str, str], DescriptorSet]:
+    from vlcls.app.session_schema import StartFile
+
+    found: StartFile = validated(StartFile, parse_json(text, path, SessionError), path, SessionError)
+    try:
+        labels = Labels(found.names, found.ids)
+        own = tuple(_descriptors(each) for each in found.descriptors)
+        return found.about, DescriptorSet(labels, own, found.style, found.sources)
+    except VlclsError as error:
+        raise SessionError(f"{path}: {error}") from error
 
 
 def _changes(start: DescriptorSet, now: DescriptorSet) -> dict[str, Any]:
@@ -166,26 +209,23 @@ def _changes(start: DescriptorSet, now: DescriptorSet) -> dict[str, Any]:
     return {"classes": classes, **sources}
 
 
-def _changed(start: DescriptorSet, changes: Mapping[str, Any]) -> DescriptorSet:
+def _changed(start: DescriptorSet, changes: Changes, where: str) -> DescriptorSet:
     own = list(start.descriptors)
-    for index, entries in changes["classes"].items():
-        own[int(index)] = tuple(map(_descriptor, entries))
-    sources = changes.get("sources", start.sources)
+    for index, entries in changes.classes.items():
+        if int(index) >= len(own):
+            raise SessionError(f"{where}.classes: there is no class {index}, only {len(own)}")
+        own[int(index)] = _descriptors(entries)
+    sources: Mapping[str, Mapping[str, str]] = start.sources if changes.sources is None else changes.sources
     return DescriptorSet(start.labels, tuple(own), start.style, sources)
 
 
-def _look(content: Mapping[str, Any]) -> Look:
-    groups = {
-        column: tuple((str(name), int(a), int(b), int(c)) for name, a, b, c in parts)
-        for column, parts in content["groups"].items()
-    }
-    return Look(**{**content, "groups": groups})
+def _look(found: LookFile) -> Look:
+    return Look(found.at, found.revision, found.images, found.before, found.gained, found.lost, found.groups)
 
 
 def _entry(each: Descriptor) -> list[Any]:
     return [each.text, each.source, each.weight, each.edited]
 
 
-def _descriptor(entry: list[Any]) -> Descriptor:
-    text, source, weight, was_edited = entry
-    return Descriptor(str(text), str(source), float(weight), bool(was_edited))
+def _descriptors(entries: Sequence[Entry]) -> tuple[Descriptor, ...]:
+    return tuple(Descriptor(*each) for each in entries)

@@ -17,7 +17,7 @@ import numpy as np
 from vlcls import __version__
 from vlcls.app.material import Material
 from vlcls.app.session import Look, Session, check_revision, edited, looked, started
-from vlcls.app.session_files import export_path, load, locked, save
+from vlcls.app.session_files import check_exports, export_path, load, locked, save
 from vlcls.bias import BiasReport, Split, find_bias
 from vlcls.binomial import interval
 from vlcls.classifiers.base import open_store
@@ -26,6 +26,7 @@ from vlcls.editing import Comparison, Scored, compare, rescore, score
 from vlcls.embeddings import embed_texts
 from vlcls.errors import SessionError
 from vlcls.explain import Audit, Explanation, audit_descriptors, explain_images
+from vlcls.files.writing import output_errors
 from vlcls.labelled import LabelledEmbeddings
 from vlcls.limits import readable
 
@@ -187,14 +188,14 @@ class Workbench:
         """Write the descriptors in force, with where they came from, below the session's folder.
 
         Raises:
-            SessionError: It cannot be written.
+            OutputError: It cannot be written.
+            DescriptorError: No file can hold it.
         """
         with self._changing:
+            check_exports(self.folder)
             path = export_path(self.folder, name)
-            try:
+            with output_errors(path):
                 return write_descriptors(self.exported(note), path)
-            except OSError as error:
-                raise SessionError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def exported(self, note: str) -> DescriptorSet:
         """The descriptors in force, with a source that tells how they were made."""
