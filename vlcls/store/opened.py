@@ -23,9 +23,9 @@ def shared_partition(folder: Path, identity: Identity, spec: str, root: Path) ->
         if partition is None:
             partition = Partition(folder, identity, spec, root)
         _OPEN[folder, identity] = partition  # the last used is last
-        oldest = _OPEN.pop(next(iter(_OPEN))) if len(_OPEN) > MAX_OPEN else None
-    if oldest is not None:
-        oldest.flush()
+        put_away = [_OPEN.pop(key) for key in list(_OPEN)[: max(0, len(_OPEN) - MAX_OPEN)]]
+    for each in put_away:
+        each.flush()
     partition.refresh()
     return partition
 
