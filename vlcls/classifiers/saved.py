@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import torch
+from pydantic import Field
+
+from vlcls.classifiers.aggregates import Aggregate
 from vlcls.classifiers.base import EncoderInfo
+from vlcls.classifiers.weighting import Weighting, WeightingName
 from vlcls.errors import VlclsError
+from vlcls.files.hashes import file_sha256
+from vlcls.files.json_text import json_bytes, read_json
+from vlcls.files.schema import FileModel, validated
+from vlcls.files.tensors import expect_array, read_safetensors
+from vlcls.files.writing import check_output_folder, write_atomically
 from vlcls.labels import Labels
 from vlcls.prompts import LearnedName, PromptSet
+from vlcls.prompts.base import Kind
 
 if TYPE_CHECKING:
     from vlcls.classifiers.prompt import PromptClassifier
@@ -21,13 +32,71 @@ WEIGHTS = "text_embeddings.safetensors"
 _FORMAT = 1
 #: Prefix of the tensors, in the file of weights, that hold learned names.
 _LEARNED = "learned_names/"
+#: Bytes of a description: that of ImageNet-21k with 80 templates has 200 MB.
+_MAX_BYTES = 1 << 30
+#: How far from 1 the length of a stored row may be.
+_LENGTH = 1e-3
+
+
+class _Encoder(FileModel):
+    spec: str
+    fingerprint: str
+
+
+class _Weighting(FileModel):
+    name: WeightingName
+    beta: float
+    scaled: bool
+
+
+class _Label(FileModel):
+    id: str
+    name: str
+
+
+class _Prompt(FileModel):
+    """A row of `PromptSet.to_json`: fields at their defaults are left out."""
+
+    text: str
+    class_index: int
+    kind: Kind
+    source: str = ""
+    template: int | None = Field(None, ge=0)
+    weight: float = 1.0
+    descriptor: str = ""
+    learned: str | None = None
+
+
+class _LearnedName(FileModel):
+    name: str
+    fingerprint: str
+
+
+class _Config(FileModel):
+    """`classifier.json`, format 1."""
+
+    format: int = Field(ge=1, le=1)
+    type: Literal["prompts"]
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    encoder: _Encoder | None
+    aggregate: Aggregate
+    weighting: _Weighting | None
+    logit_scale: float
+    logit_bias: float
+    activation: Literal["softmax", "sigmoid"]
+    labels: tuple[_Label, ...]
+    prompts: tuple[_Prompt, ...]
+    learned_names: dict[str, _LearnedName] = Field(default_factory=dict)
 
 
 def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
-    """Write `classifier.json` (for people too) and `text_embeddings.safetensors`, each atomically."""
-    from safetensors.torch import save
+    """Write `classifier.json` (for people too) and `text_embeddings.safetensors`, each atomically.
 
-    from vlcls.store import write_atomically
+    Raises:
+        OutputError: The folder cannot be written.
+        VlclsError: A text that is not valid Unicode.
+    """
+    from safetensors.torch import save
 
     info = classifier.encoder_info
     learned = classifier.prompts.learned
@@ -40,8 +109,8 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
         "encoder": None if info is None else vars(info),
         "aggregate": classifier.aggregate,
         "weighting": None if classifier.weighting is None else vars(classifier.weighting),
-        "logit_scale": classifier.logit_scale,
-        "logit_bias": classifier.logit_bias,
+        "logit_scale": float(classifier.logit_scale),
+        "logit_bias": float(classifier.logit_bias),
         "activation": classifier.activation,
         "labels": [
             {"id": identifier, "name": name}
@@ -53,8 +122,10 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
         config["learned_names"] = {
             word: {"name": name.name, "fingerprint": name.fingerprint} for word, name in learned.items()
         }
-    write_atomically(folder, WEIGHTS, weights)
-    write_atomically(folder, CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json_bytes(config, folder / CONFIG, VlclsError, indent=1)
+    check_output_folder(folder)
+    write_atomically(folder / WEIGHTS, weights)
+    write_atomically(folder / CONFIG, text)
     return folder
 
 
@@ -80,7 +151,7 @@ def load(
     path = _local(folder)
     try:
         classifier = _read(path)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except VlclsError as error:
         raise VlclsError(f"{path} holds no readable classifier: {error}") from error
     if isinstance(encoder, str):
         from vlcls.encoders import load_encoder
@@ -112,33 +183,57 @@ def _local(folder: str | Path) -> Path:
 
 
 def _read(path: Path) -> PromptClassifier:
-    from safetensors.torch import load as load_tensors
-
     from vlcls.classifiers.prompt import PromptClassifier
-    from vlcls.classifiers.weighting import Weighting
 
-    config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    if config["format"] != _FORMAT:
-        raise ValueError(f"format {config['format']} was written by a newer vlcls: upgrade to read it")
-    labels = Labels(tuple(c["name"] for c in config["labels"]), tuple(c["id"] for c in config["labels"]))
-    weights = (path / WEIGHTS).read_bytes()
-    if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
-        raise ValueError(f"{WEIGHTS} is damaged, or belongs to another {CONFIG}")
-    tensors = load_tensors(weights)
+    content = read_json(path / CONFIG, VlclsError, limit=_MAX_BYTES)
+    if isinstance(content, dict) and type(content.get("format")) is int and content["format"] > _FORMAT:
+        raise VlclsError(f"format {content['format']} was written by a newer vlcls: upgrade to read it")
+    config = validated(_Config, content, path / CONFIG, VlclsError)
+    labels = Labels(tuple(each.name for each in config.labels), tuple(each.id for each in config.labels))
+    if file_sha256(path / WEIGHTS) != config.weights_sha256:
+        raise VlclsError(f"{WEIGHTS} is damaged, or belongs to another {CONFIG}")
+    embeddings, vectors = _tensors(path / WEIGHTS, config)
     learned = {
-        word: LearnedName(vectors=tensors[_LEARNED + word], **about)
-        for word, about in config.get("learned_names", {}).items()
+        word: LearnedName(about.name, vectors[word], about.fingerprint)
+        for word, about in config.learned_names.items()
     }
     if other := [word for word, name in learned.items() if name.word != word]:
-        raise ValueError(f"the learned name {other[0]} is not what its vectors spell")
-    info = config["encoder"]
+        raise VlclsError(f"the learned name {other[0]} is not what its vectors spell")
+    info = config.encoder
+    if other := [word for word, name in learned.items() if info and name.fingerprint != info.fingerprint]:
+        raise VlclsError(f"the learned name {other[0]} is spelt in the vectors of another encoder")
+    rows = [each.model_dump(exclude_none=True) for each in config.prompts]
+    for number, row in enumerate(rows):
+        if (word := row.get("learned")) is not None and (word not in learned or row["text"].count(word) != 1):
+            raise VlclsError(f"{CONFIG}: prompts.{number}: no learned name {word!r}, or not once in its text")
     return PromptClassifier(
-        PromptSet.from_json(labels, config["prompts"], learned),
-        tensors["text_embeddings"],
-        aggregate=config["aggregate"],
-        weighting=None if config["weighting"] is None else Weighting(**config["weighting"]),
-        encoder_info=None if info is None else EncoderInfo(**info),
-        logit_scale=config["logit_scale"],
-        logit_bias=config["logit_bias"],
-        activation=config["activation"],
+        PromptSet.from_json(labels, rows, learned),
+        embeddings,
+        aggregate=config.aggregate,
+        weighting=None if config.weighting is None else Weighting(**config.weighting.model_dump()),
+        encoder_info=None if info is None else EncoderInfo(info.spec, info.fingerprint),
+        logit_scale=config.logit_scale,
+        logit_bias=config.logit_bias,
+        activation=config.activation,
     )
+
+
+def _tensors(path: Path, config: _Config) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The unit rows of the prompts, and the vectors of learned names by their words."""
+    arrays, _ = read_safetensors(path, VlclsError)
+    wanted = {_LEARNED + word: word for word in config.learned_names}
+    if unknown := sorted(set(arrays) - {"text_embeddings", *wanted}):
+        raise VlclsError(f"{path}: {unknown[0]!r} belongs to nothing in {CONFIG}")
+    rows = expect_array(arrays, "text_embeddings", "f", (len(config.prompts), None), path, VlclsError)
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    if not (np.abs(lengths - 1) <= _LENGTH).all():
+        raise VlclsError(
+            f"{path}: row {int(np.abs(lengths - 1).argmax())} of its embeddings is no unit vector"
+        )
+    vectors = {}
+    for name, word in wanted.items():
+        found = expect_array(arrays, name, "f", (None, None), path, VlclsError)
+        if found.dtype != np.float32 or not found.size:
+            raise VlclsError(f"{path}: {name!r} holds no float32 vectors")
+        vectors[word] = torch.from_numpy(found)
+    return torch.from_numpy(rows.astype(np.float32, copy=False)), vectors

@@ -38,6 +38,7 @@ from vlcls.cli.options import (
 )
 from vlcls.cli.output import Format, opened, write_csv, write_jsonl, write_table
 from vlcls.cli.progress import bar, is_main_process
+from vlcls.files.writing import check_output_folder
 
 if TYPE_CHECKING:
     from vlcls.classifiers import Classification, PromptClassifier
@@ -178,6 +179,8 @@ def build(
       vlcls build --labels "cat,dog" --templates simple -o pets/
       vlcls classify photos/ --classifier pets/
     """
+    if is_main_process():
+        check_output_folder(output)
     ready = built(
         labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
         encoder, device, precision, cache, weighting, unlabelled,

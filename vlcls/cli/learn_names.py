@@ -52,6 +52,7 @@ from vlcls.cli.options import (
     saved,
 )
 from vlcls.cli.progress import is_main_process, status
+from vlcls.files.writing import check_output_folder
 
 if TYPE_CHECKING:
     from vlcls.learning import NameLearning
@@ -115,6 +116,8 @@ def learn_names(
       accelerate launch -m vlcls learn-names photos/ -o names/
     """
     numbers = _shots(shots)
+    if is_main_process():
+        check_output_folder(output)  # now, not when everything is learned
     with status("loading torch"):
         from vlcls.learning import Training, learn_from_embeddings
 

@@ -46,7 +46,7 @@ from vlcls.cli.options import (
 )
 from vlcls.cli.output import Format, opened
 from vlcls.cli.progress import bar, is_main_process, status
-from vlcls.errors import VlclsError
+from vlcls.files.writing import check_output_folder
 
 if TYPE_CHECKING:
     from vlcls.explain import Doubt, NameReading, Suggestion
@@ -160,6 +160,8 @@ def add(
 
       vlcls names add names/ --labels "okapi,zebra" -o more/
     """
+    if is_main_process():
+        check_output_folder(output)
     new = found_labels(labels, labels_file, clean_names)
     ready = saved(folder, typed_encoder(context, encoder), device, precision)
     from vlcls.prompts import with_new_classes
@@ -241,19 +243,15 @@ def _learned_from(folder: Path, images: Path | None, ready: Any, cache: bool) ->
     """The images whose labels are checked: those given, or those in training.json that are still there."""
     from vlcls.image_sources import as_sources
     from vlcls.labelled import LabelledImages, class_places, labelled_folder
-    from vlcls.learning import REPORT
+    from vlcls.learning import REPORT, read_report
 
     if images is not None:
         return embedded_images(labelled_folder(images, ready.labels), ready, cache)
-    path = folder / REPORT
-    if not path.is_file():
+    path, report = folder / REPORT, read_report(folder)
+    if report is None:
         typer.echo(f"no {path}: labels are not checked (--images FOLDER names the images)", err=True)
         return None
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["images"]
-        found = [(row["image"], row["class"]) for row in rows if row["part"] == "train"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise VlclsError(f"{path} is damaged ({error!r}): learn the names again") from error
+    found = [(row.image, row.class_id) for row in report.images if row.part == "train"]
     there = [(image, own) for image, own in found if Path(image).is_file()]
     if len(there) < len(found):
         typer.echo(

@@ -98,6 +98,18 @@ def to_json(value: Any, **options: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
 
 
+def json_bytes(value: Any, where: str | Path, error: type[VlclsError], **options: Any) -> bytes:
+    """The bytes of a JSON file that `read_json` takes: what it would refuse is not written.
+
+    Raises:
+        error: NaN, infinity, or half of a surrogate pair; names `where`.
+    """
+    try:
+        return (to_json(value, **options) + "\n").encode()
+    except ValueError as reason:  # UnicodeEncodeError too
+        raise error(f"{where} cannot be written: {reason}") from reason
+
+
 def _deeper(content: Any, levels: int) -> bool:
     layer = [content]
     while layer and levels >= 0:

@@ -2,7 +2,7 @@
 
 from vlcls.learning.checkpoint import Epoch
 from vlcls.learning.names import learn_from_embeddings, learn_names
-from vlcls.learning.result import REPORT, NameLearning
+from vlcls.learning.result import REPORT, NameLearning, read_report
 from vlcls.learning.split import Split, split_images
 from vlcls.learning.training import Examples, Training
 
@@ -15,5 +15,6 @@ __all__ = [
     "Training",
     "learn_from_embeddings",
     "learn_names",
+    "read_report",
     "split_images",
 ]

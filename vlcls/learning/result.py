@@ -2,22 +2,65 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from vlcls.classifiers import PromptClassifier
+from vlcls.errors import VlclsError
+from vlcls.files.json_text import json_bytes, read_json
+from vlcls.files.schema import FileModel
+from vlcls.files.writing import write_atomically
 from vlcls.labelled import LabelledEmbeddings
-from vlcls.learning.checkpoint import Epoch, remove_state
+from vlcls.learning.checkpoint import Epoch, EpochRow, remove_state
 from vlcls.learning.split import Split
 from vlcls.learning.training import Training
-from vlcls.store import write_atomically
 
 #: What `NameLearning.save` writes beside the classifier.
 REPORT = "training.json"
+
+
+class ReportImage(FileModel):
+    """One image of `training.json`: its path, the id of its class, and what it was for."""
+
+    image: str
+    class_id: str = Field(alias="class")
+    part: Literal["train", "validation", "held_out"]
+
+
+class _Accuracy(FileModel):
+    images: int = Field(ge=0)
+    before: float | None = Field(ge=0, le=1)
+    learned: float | None = Field(ge=0, le=1)
+
+
+class Report(FileModel):
+    """`training.json`."""
+
+    settings: dict[str, Any]
+    best_epoch: int = Field(ge=0)
+    peak_memory_bytes: int = Field(ge=0)
+    accuracy: dict[str, _Accuracy]
+    history: tuple[EpochRow, ...]
+    images: tuple[ReportImage, ...]
+
+
+def read_report(folder: Path) -> Report | None:
+    """What `NameLearning.save` wrote of the learning; None if there is no such file.
+
+    Raises:
+        VlclsError: It is damaged.
+    """
+    path = folder / REPORT
+    if not path.exists():
+        return None
+    try:
+        return read_json(path, VlclsError, Report)
+    except VlclsError as error:
+        raise VlclsError(f"{path} is damaged ({error}): learn the names again") from error
 
 
 @dataclass(frozen=True)
@@ -73,7 +116,7 @@ class NameLearning:
             },
             "history": [vars(epoch) for epoch in self.history],
             "images": [
-                {"image": name, "class": ids[index], "part": part[row]}
+                {"image": _unicode(name), "class": ids[index], "part": part[row]}
                 for row, (name, index) in enumerate(zip(self.embedded.names, classes, strict=True))
             ],
         }
@@ -81,7 +124,12 @@ class NameLearning:
     def save(self, folder: str | Path) -> Path:
         """The classifier, as `vlcls.load` reads it, and `training.json`; a checkpoint there is done with."""
         target = self.classifier.save_pretrained(folder)
-        text = json.dumps(self.report(), indent=1, ensure_ascii=False) + "\n"
-        write_atomically(target, REPORT, text.encode("utf-8", "backslashreplace"))
+        text = json_bytes(self.report(), target / REPORT, VlclsError, indent=1)
+        write_atomically(target / REPORT, text)
         remove_state(target)
         return target
+
+
+def _unicode(name: str) -> str:
+    """A file's name, with what is not Unicode in it as an escape."""
+    return name.encode("utf-8", "backslashreplace").decode()

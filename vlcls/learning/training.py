@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vlcls.encoders.placement import process_state
 from vlcls.errors import VlclsError
-from vlcls.learning.checkpoint import Epoch, State, load_state, save_state
+from vlcls.learning.checkpoint import CHECKPOINT, Epoch, State, check_finite, load_state, save_state
 from vlcls.learning.problem import Problem, Start, Vectors
 from vlcls.learning.tower import TOKENS_AT_ONCE, checkpointed_layers
 
@@ -70,7 +70,8 @@ class Training:
         for name in ("epochs", "batch_size", "patience", "tokens_at_once"):
             if getattr(self, name) < 1:
                 raise VlclsError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not self.learning_rate > 0 or not self.penalty >= 0 or not 0 <= self.warmup < 1:
+        finite = math.isfinite(self.learning_rate) and math.isfinite(self.penalty)
+        if not finite or not self.learning_rate > 0 or not self.penalty >= 0 or not 0 <= self.warmup < 1:
             raise VlclsError("the learning rate is above 0, the penalty 0 or more, the warm-up 0 to below 1")
 
 
@@ -123,7 +124,12 @@ def train(
     device = problem.encoder.device
     examples, validation = examples.to(device), validation.to(device)
     run = _description(problem, start, examples, validation, settings)
-    state = _found_state(folder, run) or State(start.vectors, start.vectors, 0, {}, ())
+    state = _found_state(folder, run)
+    if state is not None and state.vectors.shape != start.vectors.shape:
+        raise VlclsError(
+            f"{folder}/{CHECKPOINT} holds other vectors than this run's: delete it to start anew"
+        )
+    state = state or State(start.vectors, start.vectors, 0, {}, ())
     tell = progress or (lambda epoch: None)
     for epoch in state.history:
         tell(epoch)
@@ -131,6 +137,7 @@ def train(
     with layers:
         while len(state.history) < settings.epochs and not _has_stopped(state, validation, settings):
             state = _one_epoch(problem, start, examples, validation, settings, state)
+            check_finite(state.history[-1], state.vectors)
             if folder is not None and process_state().is_main_process:
                 save_state(state, folder, run)
             tell(state.history[-1])
