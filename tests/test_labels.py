@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -17,10 +18,12 @@ from vlcls.labels import Labels, as_labels, clean_name, parse_labels, read_label
 # Characters that any label may have; half of a surrogate pair is not a character.
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 NAMES = st.text(CHARACTERS, min_size=1, max_size=12).filter(lambda name: bool(name.strip()))
-# A file with one name a line cannot hold names with line breaks or tabs, nor ones that look like comments.
+# What a file with one name a line can hold: names that look like no list, table, comment or heading.
 LINE_NAMES = NAMES.filter(
-    lambda name: len(name.splitlines()) == 1 and "\t" not in name and not name.lstrip().startswith("#")
-).filter(lambda name: name.splitlines()[0] == name)
+    lambda name: name[0].isalpha() and name[-1].isalpha() and not re.search('[\\t\\n\\r,;|"\\0]', name)
+).filter(
+    lambda name: name.casefold() not in ("id", "name", "names", "index", "class", "label", "title", "number")
+)
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -233,14 +236,14 @@ def test_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path, name: str)
 
 
 def test_not_utf8(tmp_path: Path):
-    with pytest.raises(LabelError, match=r"latin\.txt: not UTF-8"):
-        read_labels(write(tmp_path, "latin.txt", "café\n".encode("latin-1")))
+    with pytest.raises(LabelError, match=r"latin\.txt, line 2: not UTF-8"):
+        read_labels(write(tmp_path, "latin.txt", "cat\ncafé\n".encode("latin-1")))
 
 
 def test_missing_file_and_folder(tmp_path: Path):
     with pytest.raises(LabelError, match=r"none\.txt: No such file"):
         read_labels(tmp_path / "none.txt")
-    with pytest.raises(LabelError, match="directory"):
+    with pytest.raises(LabelError, match="this is a folder"):
         read_labels(tmp_path)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, KeysView, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from vlcls.errors import LabelError
 
@@ -105,9 +104,12 @@ def parse_labels(text: str, *, clean: bool = True) -> Labels:
     Raises:
         LabelError: As `as_labels`, or a quote is not closed.
     """
-    lines = text.splitlines(keepends=True)
+    # Names in quotes may have commas; what separates them is a semicolon if there is no comma.
+    delimiter = ";" if "," not in text and ";" in text else ","
+    lines = io.StringIO(text, newline="")
     try:
-        row = [name for line in csv.reader(lines, skipinitialspace=True, strict=True) for name in line]
+        rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+        row = [name for line in rows for name in line]
     except csv.Error as error:
         raise LabelError(f"labels {text!r}: {error}") from error
     return as_labels(
@@ -116,71 +118,26 @@ def parse_labels(text: str, *, clean: bool = True) -> Labels:
 
 
 def read_labels(path: str | Path, *, clean: bool = True) -> Labels:
-    """Read a file of labels.
+    """Read a file of labels; the encoding may be UTF-8, or UTF-16 as Windows writes it.
 
-    `.json`: a list of names, or an object of ids to names. Anything else: one name a line, or an id, a tab
-    and a name; blank lines and lines that begin with `#` are left out.
+    One name a line, or an id, a tab and a name; blank lines and lines that begin with `#` are left out. Other
+    forms are known by the whole file: names in one line with commas or semicolons, numbered lines and lines
+    with WordNet synsets (which become ids), bullets, quotes; CSV with a heading for the names (and ids);
+    JSON or YAML with a list of names, an object of ids to names (or of names to numbers), a list of objects
+    with "id" and "name", or one of these as "names", "classes", "categories" or "id2label".
 
     Raises:
         LabelError: The file cannot be read, or its labels are unusable; names the file and the line.
+
+    Warns:
+        VlclsWarning: The form was guessed, or there is only one class.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"labels file {path}: {_reason(error)}") from error
-    try:
-        return (
-            _from_json(text, clean)
-            if path.suffix.lower() == ".json"
-            else _from_lines(text.splitlines(), clean)
-        )
-    except LabelError as error:
-        raise LabelError(f"labels file {path}: {error}") from error
+    from vlcls.label_files import labels_of_file
 
-
-def _from_json(text: str, clean: bool) -> Labels:
-    try:
-        content: Any = json.loads(text, object_pairs_hook=_no_repeats)
-    except LabelError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise LabelError(f"not JSON: {error}") from error
-    if isinstance(content, dict):
-        return as_labels({key: _text(name) for key, name in content.items()}, clean=clean)
-    if isinstance(content, list):
-        return as_labels(content, clean=clean)
-    raise LabelError("must hold a list of names, or an object of ids to names")
-
-
-def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise LabelError(f"id {key!r} is there twice: a class would be lost")
-        result[key] = value
-    return result
-
-
-def _from_lines(lines: Sequence[str], clean: bool) -> Labels:
-    names, ids = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        identifier, tab, name = line.partition("\t")
-        if tab and not (identifier.strip() and name.strip()):
-            raise LabelError(f"line {number}: an id, a tab and a name are expected, not {line!r}")
-        name = clean_name(name or identifier) if clean else (name or identifier)
-        names.append(name)
-        ids.append(identifier.strip() if tab else name)
-    return Labels(tuple(names), tuple(ids))
+    return labels_of_file(Path(path), clean)
 
 
 def _text(name: object) -> str:
     if not isinstance(name, str):
         raise LabelError(f"a label must be text, not {name!r}")
     return name
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error))

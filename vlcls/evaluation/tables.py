@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vlcls.errors import EvaluationError
-from vlcls.image_sources import ImageSource
+from vlcls.files.delimited import read_rows
+from vlcls.files.json_text import parse_json
+from vlcls.files.text import read_text, split_lines
+from vlcls.image_sources import ImageSource, path_beside
 from vlcls.labelled.columns import Columns, choose_columns
 from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
 from vlcls.labels import Labels
@@ -24,7 +25,7 @@ Table = Mapping[str, list[Any]]
 
 
 def read_table(path: Path) -> Table:
-    """All columns of a CSV file with a header, a TSV file, or a JSON Lines file of objects.
+    """All columns of a CSV file with a header (commas, semicolons, tabs or bars), or of a JSON Lines file of objects.
 
     Returns:
         Columns of equal length, by name: of text from CSV; from JSON Lines whatever is there, None where a
@@ -33,11 +34,7 @@ def read_table(path: Path) -> Table:
     Raises:
         EvaluationError: Not such a file; says which line.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # line ends in quoted fields stay as they are
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise EvaluationError(f"{path}: cannot be read ({reason})") from error
+    text = read_text(path, EvaluationError)
     table = _json_lines(text, path) if path.suffix.lower() == ".jsonl" else _csv(text, path)
     if not table or not next(iter(table.values())):
         raise EvaluationError(f"{path}: no rows in this file")
@@ -45,22 +42,17 @@ def read_table(path: Path) -> Table:
 
 
 def _csv(text: str, path: Path) -> Table:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     header: list[str] = []
-    try:
-        for row in reader:
-            if not header:
-                header = [name.strip() for name in row]
-                continue
-            if row and len(row) != len(header):
-                raise EvaluationError(
-                    f"{path}, line {reader.line_num}: {len(row)} fields, and the header has {len(header)}"
-                )
-            rows += [row] if row else []
-    except csv.Error as error:
-        raise EvaluationError(f"{path}, line {reader.line_num}: {error}") from error
+    # Line ends in quoted fields stay as they are.
+    lines = io.StringIO(text, newline="")
+    for line, row in read_rows(lines, path, EvaluationError, suffix=path.suffix):
+        if not header:
+            header = [name.strip() for name in row]
+            continue
+        if len(row) != len(header):
+            raise EvaluationError(f"{path}, line {line}: {len(row)} fields, and the header has {len(header)}")
+        rows.append(row)
     if len(set(header)) < len(header):
         raise EvaluationError(f"{path}, line 1: a column is there twice ({', '.join(header)})")
     return {name: [row[place] for row in rows] for place, name in enumerate(header)}
@@ -68,13 +60,10 @@ def _csv(text: str, path: Path) -> Table:
 
 def _json_lines(text: str, path: Path) -> Table:
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(split_lines(text), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise EvaluationError(f"{path}, line {number}: not JSON: {error}") from error
+        row = parse_json(line, f"{path}, line {number}", EvaluationError)
         if not isinstance(row, dict):
             raise EvaluationError(
                 f'{path}, line {number}: an object is expected, as in {{"image": "a.jpg", "label": "cat"}}'
@@ -129,5 +118,5 @@ def table_images(
         if not isinstance(name, str) or not name.strip() or _URL.match(name):
             what = "URLs are not fetched" if isinstance(name, str) and name.strip() else "no path of an image"
             raise EvaluationError(f"{path}: row {row}, column {columns.image!r}: {what} ({name!r})")
-        sources.append(ImageSource(name, path.parent / name))
+        sources.append(ImageSource(name, path_beside(name, path.parent)))
     return sources, read_truth(values, scheme, where), columns, scheme
