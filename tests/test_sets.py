@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -248,6 +249,57 @@ def test_tables_that_do_not_work(tmp_path, file, content, message):
     (tmp_path / file).write_text(content)
     with pytest.raises((EvaluationError, LabelError), match=message):
         open_set(tmp_path / file)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_tables_of_other_programs(tmp_path, suffix, delimiter, encoding):
+    rows = [["image", "label"], ["a.png", "rød, panda"], ["b.png", "kat"]]
+    file = io.StringIO()
+    csv.writer(file, delimiter=delimiter).writerows(rows)
+    for said in ("", f"sep={delimiter}\r\n"):
+        (tmp_path / f"a{suffix}").write_bytes((said + file.getvalue()).encode(encoding))
+        assert read_table(tmp_path / f"a{suffix}") == {
+            "image": ["a.png", "b.png"],
+            "label": ["rød, panda", "kat"],
+        }
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".json"])
+def test_paths_as_other_systems_write_them(tmp_path, suffix):
+    names = ["im/cat/0.png", "im/dog/1.png", "im/ cat/2.png"]
+    write_images(tmp_path, names)
+    written = ["im\\cat\\0.png", " im/dog/1.png ", "im\\ cat\\2.png"]
+    rows = [{"image": name, "label": "x"} for name in written]
+    path = tmp_path / f"rows{suffix}"
+    if suffix in (".csv", ".jsonl"):
+        write_rows(path, rows)
+    else:
+        made = datasets.Dataset.from_list(rows)
+        made.to_parquet(path) if suffix == ".parquet" else made.to_json(path)
+    for streaming in (False,) if suffix in (".csv", ".jsonl") else (False, True):
+        assert numbers(whole(open_set(path, labels=["x"], streaming=streaming))) == [0, 1, 2]
+    write_rows(tmp_path / "missing.csv", [{"image": "im\\cat\\9.png", "label": "x"}])
+    with pytest.raises(ImageError, match=r"no such file \(here, backslashes"):
+        load_source(whole(open_set(tmp_path / "missing.csv")).sources[0])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_one_image_with_two_classes_is_said(tmp_path, suffix):
+    rows = [
+        {"image": "im/a.png", "label": "cat"},
+        {"image": "b.png", "label": "cat"},
+        {"image": "im/../im/a.png", "label": "dog"},
+        {"image": "b.png", "label": "cat"},
+    ]
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".parquet":
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    else:
+        write_rows(path, rows)
+    said = "1 image is there several times with different classes: .*a.png as 'cat' and 'dog'"
+    assert re.match(said, open_set(path).problems[0])
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)

@@ -176,7 +176,12 @@ def _read_file(path: Path) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError:
-        raise ReadingError("broken symbolic link" if path.is_symlink() else "no such file") from None
+        if path.is_symlink():
+            raise ReadingError("broken symbolic link") from None
+        foreign = "\\" in str(path) and os.sep == "/"
+        raise ReadingError(
+            "no such file" + (" (here, backslashes separate no folders)" if foreign else "")
+        ) from None
     except PermissionError:
         raise ReadingError("permission denied") from None
     except (OSError, ValueError) as error:

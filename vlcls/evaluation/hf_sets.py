@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.parts import STREAMED_PART, LabelledPart, Parts, listed, streamed
-from vlcls.image_sources import DatasetRow, ImageSource
+from vlcls.image_sources import DatasetRow, ImageSource, path_beside
 from vlcls.labelled.columns import Columns
 from vlcls.labelled.rows import (
     feature_columns,
@@ -162,7 +162,7 @@ def _stream(
 
 def _data(data: Any, folder: Path | None) -> Any:
     if isinstance(data, str) and folder is not None:
-        return folder / data
+        return path_beside(data, folder)
     if isinstance(data, dict) and data.get("bytes") is None and "://" in (data.get("path") or ""):
         return DatasetRow(_Remote(data["path"]), 0)
     return DatasetRow([data], 0) if data is None else data

@@ -19,18 +19,17 @@ from vlcls.evaluation.class_names import (
 )
 from vlcls.evaluation.corrupted_sets import CORRUPTIONS, corrupted
 from vlcls.evaluation.hf_sets import BUILDERS, HubRows, load_saved, load_split, open_rows
+from vlcls.evaluation.layouts import layout_of, subfolders
 from vlcls.evaluation.parts import EvaluationSet, LabelledPart, listed, restricted
 from vlcls.evaluation.shards import (
     CLASS_NAMES,
     TEMPLATES,
     Shards,
-    is_shard_folder,
     read_class_names,
     read_shards,
     read_templates,
 )
 from vlcls.evaluation.tables import SUFFIXES, read_table, table_images
-from vlcls.image_sources import image_extensions, is_system_folder
 from vlcls.labelled import LabelledImages, labelled_folder
 from vlcls.labelled.scheme import label_scheme, read_truth
 from vlcls.labels import Labels
@@ -51,7 +50,6 @@ __all__ = [
 #: The packaged photographs with their true labels.
 DEMO = "builtin:demo"
 
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -133,7 +131,7 @@ def open_set(
     if local.exists():
         if revision:
             raise EvaluationError(f"{text}: only data sets on the Hub have revisions")
-        return _open_file(local, request) if local.is_file() else _opener_of_folder(local)(local, request)
+        return _open_file(local, request) if local.is_file() else _open_folder(local, request)
     if local.is_absolute() or text.startswith((".", "~")) or not _HUB_ID.fullmatch(text):
         raise EvaluationError(f"{text}: no such file or folder")
     return _open_hub(request)
@@ -149,22 +147,27 @@ def _name(path: str) -> str:
 # ---- folders and files ---------------------------------------------------------------------------------
 
 
-def _opener_of_folder(folder: Path) -> Callable[[Path, _Request], EvaluationSet]:
-    if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
-        return _open_saved
-    if (folder / CLASS_NAMES).is_file() or is_shard_folder(folder):
-        return _open_shards
-    if any((here / name).is_file() for here in (folder, *_subfolders(folder)) for name in _METADATA):
-        return _open_image_folder
-    kinds = {path.suffix.lower() for here in (folder, *_subfolders(folder)) for path in here.glob("*.*")}
-    # Notes in CSV or JSON beside folders of images are no data set.
-    if kinds & {".parquet", ".arrow"} or (kinds & {*SUFFIXES, *BUILDERS} and not kinds & image_extensions()):
-        return _open_table_folder
-    return _open_class_folder
+def _open_folder(folder: Path, request: _Request) -> EvaluationSet:
+    layout = layout_of(folder)
+    if layout.kind == "table":
+        return _open_file(_chosen_table(layout.tables, request), replace(request, split=None))
+    openers: dict[str, Callable[[Path, _Request], EvaluationSet]] = {
+        "saved": _open_saved,
+        "shards": _open_shards,
+        "metadata": _open_image_folder,
+        "tables": _open_table_folder,
+        "class": _open_class_folder,
+    }
+    found = openers[layout.kind](folder, request)
+    return replace(found, problems=layout.problems + found.problems)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and not is_system_folder(path.name)]
+def _chosen_table(tables: Sequence[Path], request: _Request) -> Path:
+    chosen = [path for path in tables if request.split in (None, path.stem)]
+    if len(chosen) != 1:
+        names = ", ".join(path.name for path in tables)
+        raise EvaluationError(f"{request.path}: which of its tables ({names}) is meant? Give its path")
+    return chosen[0]
 
 
 def _open_saved(folder: Path, request: _Request) -> EvaluationSet:
@@ -214,7 +217,7 @@ def _open_class_folder(folder: Path, request: _Request) -> EvaluationSet:
         folder = folder / request.split
     images = labelled_folder(folder, request.labels)
     found = {Path(source.data).relative_to(folder).parts[0] for source in images.sources}
-    empty = sorted({path.name for path in _subfolders(folder)} - found)
+    empty = sorted({path.name for path in subfolders(folder)} - found)
     few = ", ".join(map(repr, empty[:5])) + (", ..." if len(empty) > 5 else "")
     said = (f"Folders without an image count as no class: {few}.",) if empty else ()
     # Named by their place in the folder: runs over copies of it elsewhere can then be compared.

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlcls.errors import EvaluationError
+from vlcls.errors import EvaluationError, VlclsError
 from vlcls.files.delimited import read_rows
 from vlcls.files.json_text import parse_json
-from vlcls.files.text import read_text, split_lines
+from vlcls.files.text import iter_lines, read_text, split_lines
 from vlcls.image_sources import ImageSource, path_beside
 from vlcls.labelled.columns import Columns, choose_columns
-from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
+from vlcls.labelled.scheme import Scheme, label_scheme, read_truth, with_contradictions
 from vlcls.labels import Labels
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+#: Of a table that is only looked at.
+_HEAD_LINES = 20
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -25,7 +28,7 @@ Table = Mapping[str, list[Any]]
 
 
 def read_table(path: Path) -> Table:
-    """All columns of a CSV file with a header (commas, semicolons, tabs or bars), or of a JSON Lines file of objects.
+    """All columns of a CSV file with a header, whatever separates them, or of a JSON Lines file of objects.
 
     Returns:
         Columns of equal length, by name: of text from CSV; from JSON Lines whatever is there, None where a
@@ -71,6 +74,40 @@ def _json_lines(text: str, path: Path) -> Table:
         rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def first_image(path: Path) -> Path | None:
+    """The file that the first row of a table names as its image; None if no column is one of images.
+
+    Raises:
+        EvaluationError: Not a table.
+    """
+    table = _head(path)
+    try:
+        columns = choose_columns(kinds_of(table), str(path), None, None, ())
+    except EvaluationError:
+        return None
+    name = table[columns.image][0]
+    return path_beside(name, path.parent) if isinstance(name, str) and name.strip() else None
+
+
+def is_metadata(path: Path) -> bool:
+    """Whether a file called metadata.csv or metadata.jsonl is one of an image folder, as `datasets` knows
+    them; others are called so too."""
+    try:
+        return any(name == "file_name" or name.endswith("_file_name") for name in _head(path))
+    except VlclsError:
+        return False
+
+
+def _head(path: Path) -> Table:
+    """The first rows of a table."""
+    lines = [line for _, line in itertools.islice(iter_lines(path, EvaluationError), _HEAD_LINES)]
+    read = _json_lines if path.suffix.lower() == ".jsonl" else _csv
+    table = read("\n".join(lines), path)
+    if not table or not next(iter(table.values())):
+        raise EvaluationError(f"{path}: no rows in this file")
+    return table
 
 
 def kinds_of(table: Table) -> dict[str, str]:
@@ -119,4 +156,5 @@ def table_images(
             what = "URLs are not fetched" if isinstance(name, str) and name.strip() else "no path of an image"
             raise EvaluationError(f"{path}: row {row}, column {columns.image!r}: {what} ({name!r})")
         sources.append(ImageSource(name, path_beside(name, path.parent)))
-    return sources, read_truth(values, scheme, where), columns, scheme
+    truth = read_truth(values, scheme, where)
+    return sources, truth, columns, with_contradictions(scheme, sources, truth)

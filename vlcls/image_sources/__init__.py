@@ -3,7 +3,7 @@
 Nothing is opened here but folders and lists of paths; `vlcls.images` reads and decodes.
 """
 
-from vlcls.image_sources.finding import find_images
+from vlcls.image_sources.finding import find_images, path_beside
 from vlcls.image_sources.given import as_sources, is_array, is_missing, is_tensor, unknown_type
 from vlcls.image_sources.kinds import (
     NOT_DECODABLE,
@@ -26,6 +26,7 @@ __all__ = [
     "is_missing",
     "is_system_folder",
     "is_tensor",
+    "path_beside",
     "plugin_of",
     "register_plugins",
     "unknown_type",

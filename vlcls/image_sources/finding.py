@@ -198,11 +198,25 @@ def _expand_list(content: bytes, where: str, folder: Path, left_out: LeftOut) ->
 
 
 def _listed(line: str, folder: Path) -> tuple[str, Path]:
-    """The file that a line of a list names: relative to here or to the list's folder; without the white space
-    around it, unless a file of that very name is there."""
-    for name in dict.fromkeys((line, line.strip())):
+    """The file that a line of a list names: relative to here or to the list's folder."""
+    for name in _spellings(line):
         path = _expanduser(name)
         for place in (path, folder / path):
             if _is(place.exists):
                 return name, place
     return line.strip(), _expanduser(line.strip())
+
+
+def path_beside(name: str, folder: Path) -> Path:
+    """The file that a row of a table in `folder` names, whether it is there or not."""
+    if name != name.strip() or "\\" in name:
+        for spelling in _spellings(name):
+            if _is((folder / spelling).exists):
+                return folder / spelling
+    return folder / name.strip()
+
+
+def _spellings(name: str) -> Iterable[str]:
+    """How a path may be meant: as it is, without the white space around it, with Windows' separators."""
+    plain = (name, name.strip())
+    return dict.fromkeys((*plain, *(each.replace("\\", "/") for each in plain)))

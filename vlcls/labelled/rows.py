@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import EvaluationError, ImageError, LabelError, MissingExtraError, VlclsWarning
-from vlcls.image_sources import ImageSource, as_sources
+from vlcls.image_sources import ImageSource, as_sources, path_beside
 from vlcls.labelled.columns import Columns, choose_columns
 from vlcls.labelled.images import LabelledImages
-from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
+from vlcls.labelled.scheme import Scheme, label_scheme, read_truth, with_contradictions
 from vlcls.labels import Labels, as_labels
 
 
@@ -131,13 +131,13 @@ def read_rows(
     groups = {name: group_values(dataset.features[name], plain[name]) for name in chosen.groups}
     if folder is not None and feature_kind(dataset.features[chosen.image]) == "text":
         sources: Sequence[ImageSource] = [
-            ImageSource(str(path), folder / path if isinstance(path, str) else path)
+            ImageSource(str(path), path_beside(path, folder) if isinstance(path, str) else path)
             for path in plain[chosen.image]
         ]
     else:
         own_pixels = dataset.format["type"] == "custom"  # a set_transform makes them
         sources = as_sources((dataset if own_pixels else plain)[chosen.image])
-    return Rows(sources, truth, groups, scheme, chosen)
+    return Rows(sources, truth, groups, with_contradictions(scheme, sources, truth), chosen)
 
 
 def feature_columns(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from vlcls.errors import LabelError
+from vlcls.image_sources import ImageSource
 from vlcls.labelled.places import (
     counted,
     matched,
@@ -186,3 +189,21 @@ def _class_of(value: Any, scheme: Scheme, where: str, row: int) -> int:
             + (f", 0 to {count - 1}; nor is it, with all others, an id of theirs" if number else "")
         )
     return place
+
+
+def with_contradictions(
+    scheme: Scheme, sources: Sequence[ImageSource], truth: Sequence[tuple[int, ...]]
+) -> Scheme:
+    """The scheme, and a sentence if files are there several times with different classes."""
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for source, classes in zip(sources, truth, strict=True) if isinstance(sources, list) else ():
+        if isinstance(source.data, Path):
+            found.setdefault(os.path.normpath(source.data), set()).add(classes)
+    wrong = [(path, several) for path, several in found.items() if len(several) > 1]
+    if not wrong:
+        return scheme
+    path, several = wrong[0]
+    names = " and ".join(repr(", ".join(scheme.labels.names[c] for c in each)) for each in sorted(several))
+    count = "1 image is" if len(wrong) == 1 else f"{len(wrong)} images are"
+    sentence = f"{count} there several times with different classes: {path} as {names}."
+    return replace(scheme, problems=(*scheme.problems, sentence))
