@@ -7,26 +7,34 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, BinaryIO
 
-#: What one request gets: status, headers, body; None closes the connection after a stall.
+#: What one request gets: status, headers, body.
 Reply = tuple[int, dict[str, str], bytes]
+#: Writes a reply by itself, piece by piece, to the open connection.
+Writer = Callable[[BinaryIO], None]
 
 
-def chat(content: str, refusal: str | None = None) -> Reply:
+def chat(content: Any, refusal: str | None = None, finish: str = "stop", **more: Any) -> Reply:
     """A reply as servers send it."""
-    message = {"role": "assistant", "content": content, "refusal": refusal}
+    message = {"role": "assistant", "content": content, "refusal": refusal, **more}
     body = {
         "id": "x",
         "object": "chat.completion",
         "created": 0,
         "model": "m",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10},
     }
     return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+
+def body_of(content: Any, kind: str = "application/json") -> Reply:
+    """Any body with status 200."""
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return 200, {"Content-Type": kind}, data
 
 
 def failure(status: int, message: str = "no", **headers: str) -> Reply:
@@ -41,7 +49,7 @@ def user_text(body: dict[str, Any]) -> str:
 class FaultServer:
     """Runs `answer(body, how often this body came)` for each request."""
 
-    def __init__(self, answer: Callable[[dict[str, Any], int], Reply | float]) -> None:
+    def __init__(self, answer: Callable[[dict[str, Any], int], Reply | float | Writer]) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.counts: Counter[str] = Counter()
@@ -66,13 +74,19 @@ class FaultServer:
                     time.sleep(reply)
                     self.close_connection = True
                     return
+                if not isinstance(reply, tuple):
+                    self.close_connection = True
+                    with suppress(OSError):
+                        reply(self.wfile)
+                    return
                 status, headers, content = reply
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(OSError):  # whoever asked may have heard enough
+                    self.wfile.write(content)
                 with outer._lock:
                     outer.answered[key] += status == 200
 

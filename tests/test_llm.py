@@ -15,7 +15,7 @@ from vlcls.errors import LanguageModelError
 from vlcls.labels import as_labels
 from vlcls.llm.answers import MAX_CHARACTERS, AnswerError, parse_answer, published_bullets
 from vlcls.llm.contrast import near_siblings, read_siblings
-from vlcls.llm.log import AnswerLog
+from vlcls.llm.log import Answer, AnswerLog
 from vlcls.llm.requests import Asking, asked_again, questions, request_key
 
 CAT = ["whiskers", "pointed ears"]
@@ -157,17 +157,19 @@ def test_requests_are_equal_only_if_all_is():
 
 def test_the_log_survives_a_torn_line(tmp_path: Path):
     path = tmp_path / "log.jsonl"
-    log = AnswerLog(path)
-    log.add("k1", {"answer": "caf\u00e9 \ud800", "tokens": 3})
-    log.set(structured=False)
-    log.close()
+    with AnswerLog(path) as log:
+        log.add(Answer(key="k1", answer="caf\u00e9", tokens=3))
+        log.set(replace(Asking("m", "descriptors"), structured=False))
     with path.open("ab") as file:
         file.write(b'{"key": "k2", "answ')
-    again = AnswerLog(path)
-    assert len(again) == 1 and again.get("k1")["tokens"] == 3 and again.settings == {"structured": False}
-    again.add("k3", {"answer": "x"})
-    again.close()
-    assert len(AnswerLog(path)) == 2
+    with AnswerLog(path) as again:
+        found = again.get("k1")
+        assert len(again) == 1 and found is not None and (found.answer, found.tokens) == ("caf\u00e9", 3)
+        assert not again.settings.structured
+        again.add(Answer(key="k3", answer="x"))
+    with AnswerLog(path) as again:
+        assert len(again) == 2
+    assert path.with_name("log.jsonl.bad").read_bytes() == b'{"key": "k2", "answ\n'
 
 
 def test_siblings_from_pairs_and_files(tmp_path: Path):

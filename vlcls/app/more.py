@@ -11,7 +11,7 @@ from vlcls.descriptors import DescriptorSet
 from vlcls.errors import LanguageModelError
 from vlcls.labels import Labels
 from vlcls.llm import describe
-from vlcls.llm.client import KEY_VARIABLE
+from vlcls.llm.secret import KEY_VARIABLE
 
 #: Descriptors asked for beyond those that are there.
 _MORE = 4

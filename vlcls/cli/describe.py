@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -16,6 +14,9 @@ from vlcls.cli.options import CLASSES, MODEL, OUTPUT, CleanNames, EncoderSpec, L
 from vlcls.cli.output import opened
 from vlcls.cli.progress import bar, status
 from vlcls.errors import LanguageModelError
+from vlcls.files.json_text import to_json
+from vlcls.files.terminal import printable
+from vlcls.files.writing import check_output_file, locked
 
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Exit code of a run that finished although some classes have no descriptors.
 SOME_CLASSES_FAILED = 3
+_FAILURES_SHOWN = 20
 
 
 class Source(str, Enum):
@@ -96,11 +98,17 @@ def describe(
     temperature: Annotated[
         float | None, typer.Option(min=0, show_default="the server's", rich_help_panel=MODEL)
     ] = None,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1, rich_help_panel=MODEL, help="Most tokens of an answer; models that think need more."
+        ),
+    ] = 2048,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Requests under way at once.", rich_help_panel=MODEL)
     ] = 8,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for one request.", rich_help_panel=MODEL)
+        float, typer.Option(min=0.1, help="Seconds for one whole request.", rich_help_panel=MODEL)
     ] = 120.0,
     retries: Annotated[
         int,
@@ -145,7 +153,8 @@ def describe(
     if output is None and not dry_run:
         raise typer.BadParameter("give a file to write: -o descriptors.json (- prints)")
     if source is Source.wordnet:
-        _write(_from_wordnet(known, sense or []), output, overwrite)
+        with _claimed(output, overwrite):
+            _write(_from_wordnet(known, sense or []), output)
         return
     if model is None:
         raise typer.BadParameter("give a model: --model gpt-4o-mini, or --source wordnet for none")
@@ -155,31 +164,48 @@ def describe(
         "siblings": siblings,
     }  # fmt: skip
     if dry_run:
-        _print_requests(known, model, temperature, asked)
+        _print_requests(known, model, temperature, max_tokens, asked)
         return
     assert output is not None
-    if str(output) != "-" and output.exists() and not overwrite:
-        raise LanguageModelError(f"{output} exists: --overwrite replaces it")
     with status("loading"):
         from vlcls.llm import describe as ask
     if log is None and str(output) != "-":
         log = output.with_name(f"{output.name}.answers.jsonl")
-    with _token_bar(len(siblings) if siblings is not None else len(known)) as progress:
+    total = len(siblings) if siblings is not None else len(known)
+    with _claimed(output, overwrite), _token_bar(total) as progress:
         found = ask(
-            known, model=model, base_url=base_url, temperature=temperature, concurrency=concurrency,
-            timeout=timeout, retries=retries, log=log, retry_failed=retry_failed, progress=progress, **asked,
+            known, model=model, base_url=base_url, temperature=temperature, max_tokens=max_tokens,
+            concurrency=concurrency, timeout=timeout, retries=retries, log=log, retry_failed=retry_failed,
+            progress=progress, **asked,
         )  # fmt: skip
-    _write(found.descriptors, output, True)
+        _write(found.descriptors, output)
     typer.echo(f"{found.asked} answers asked for, {found.tokens:,} tokens", err=True)
-    for name, reason in list(found.failures.items())[:20]:
-        typer.echo(f"not described: {name}: {reason}", err=True)
-    if found.failures:
-        typer.echo(
-            f"{len(found.failures)} of {len(known)} classes have no descriptors; --retry-failed --overwrite "
-            "asks for them again",
-            err=True,
-        )
+    _end(found.failures, len(known), "--retry-failed --overwrite asks for them again")
+
+
+def _end(failures: Mapping[str, str], total: int, advice: str) -> None:
+    """Names the classes that have no descriptors, if there are any, and ends with the code that says so."""
+    for name, reason in list(failures.items())[:_FAILURES_SHOWN]:
+        typer.echo(printable(f"not described: {name}: {reason}"), err=True)
+    if failures:
+        typer.echo(f"{len(failures)} of {total} classes have no descriptors; {advice}", err=True)
         raise typer.Exit(SOME_CLASSES_FAILED)
+
+
+@contextmanager
+def _claimed(output: Path | None, overwrite: bool) -> Iterator[None]:
+    """The output for this run alone, and writable, before anything is asked and paid for."""
+    if output is None or str(output) == "-":
+        yield
+        return
+    check_output_file(output)
+    if output.exists() and not output.is_file():
+        yield
+        return
+    with locked(output, "another `vlcls describe`"):
+        if output.exists() and not overwrite:
+            raise LanguageModelError(f"{output} exists: --overwrite replaces it")
+        yield
 
 
 def _from_wordnet(labels: Labels, senses: list[str]) -> DescriptorSet:
@@ -208,25 +234,26 @@ def _siblings(contrast: str | None, labels: Labels, encoder: str | None) -> Mapp
         return near_siblings(labels, load_encoder(encoder or DEFAULT_ENCODER))
 
 
-def _print_requests(labels: Labels, model: str, temperature: float | None, asked: dict[str, Any]) -> None:
+def _print_requests(
+    labels: Labels, model: str, temperature: float | None, max_tokens: int, asked: dict[str, Any]
+) -> None:
     from vlcls.llm.requests import Asking, questions
 
-    asking = Asking(model, asked["style"], temperature=temperature)
-    for question in questions(labels, **asked):
-        typer.echo(json.dumps(asking.body(question.text), ensure_ascii=False))
+    asking = Asking(model, asked["style"], temperature=temperature, max_tokens=max_tokens)
+    with opened(None) as stream:
+        for question in questions(labels, **asked):
+            stream.write(to_json(asking.body(question.text)) + "\n")
 
 
-def _write(descriptors: DescriptorSet, output: Path | None, overwrite: bool) -> None:
+def _write(descriptors: DescriptorSet, output: Path | None) -> None:
     from vlcls.descriptors.files import written
 
-    if output is None or str(output) == "-":
-        sys.stdout.write(written(descriptors))
-        return
-    if output.exists() and not overwrite:
-        raise LanguageModelError(f"{output} exists: --overwrite replaces it")
     text = written(descriptors)
-    with opened(output) as stream:
+    printed = output is None or str(output) == "-"
+    with opened(None if printed else output) as stream:
         stream.write(text)
+    if printed:
+        return
     described = sum(map(bool, descriptors.descriptors))
     typer.echo(f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True)
 

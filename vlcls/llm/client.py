@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlcls.descriptors import Descriptor, DescriptorSet, Style
 from vlcls.descriptors.base import check_names
-from vlcls.errors import LanguageModelError, MissingExtraError
+from vlcls.errors import LanguageModelError
 from vlcls.labels import Labels
 from vlcls.limits import readable
 from vlcls.llm.answers import MAX_CHARACTERS, AnswerError, parse_answer
-from vlcls.llm.log import AnswerLog
-from vlcls.llm.requests import Asking, Question, asked_again, instructions_name, questions, request_key
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+from vlcls.llm.log import Answer, AnswerLog
+from vlcls.llm.replies import CUT, Reply, ServerError
+from vlcls.llm.requests import DEFAULT_MAX_TOKENS, Asking, Question, asked_again, instructions_name, questions
+from vlcls.llm.server import Server
+from vlcls.llm.thinking import without_thinking
 
 #: Source of a model's descriptors in the file.
 SOURCE = "llm"
-#: The environment variable that holds the key; nowhere else is one read from.
-KEY_VARIABLE = "OPENAI_API_KEY"
 #: Times that one question is put, with a changed prompt, until an answer can be used.
 DEFAULT_TRIES = 3
+#: Refusals of one question, not of all.
+_FILTERED = re.compile(r"content.?(?:filter|policy|management)|safety|moderation|flagged", re.IGNORECASE)
 
 Progress = Callable[[int, int], None]
+
+
+class _SpentError(AnswerError):
+    """An answer for which the tokens did not suffice: asking again in other words gives no more of them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ async def describe_async(
     instructions: str | Path | None = None,
     siblings: Mapping[int, Sequence[str]] | None = None,
     temperature: float | None = None,
+    max_tokens: int = DEFAULT_MAX_TOKENS,
     concurrency: int = 8,
     timeout: float = 120.0,
     retries: int = 5,
@@ -95,11 +100,12 @@ async def describe_async(
         style, per_class, hint, instructions, siblings: What is asked; see `vlcls.llm.requests.questions`.
         temperature: The server's own by default.
         concurrency: Requests under way at once.
-        timeout: Seconds for one request.
+        max_tokens: Most tokens of one answer, thinking included; servers that allow less are asked for less.
+        timeout: Seconds for one request, from connecting to the last byte.
         retries: Times that a request is sent again after errors of the server or the network, with growing
             waits, or as long as the server says (Retry-After).
         tries: Times that a question is put until its answer can be used; the prompt says what was wrong.
-        log: File that answers are appended to as they arrive, and taken from before asking.
+        log: File that answers are appended to as they arrive, and taken from before asking. Locked meanwhile.
         retry_failed: Ask again where the log holds only answers that could not be used.
         progress: Called with the classes just finished and the tokens just used.
 
@@ -107,47 +113,36 @@ async def describe_async(
         `Described`. A class that failed stops nothing.
 
     Raises:
-        LanguageModelError: The server refuses everything (key, model, address), or wrong instructions.
+        LanguageModelError: The server refuses everything (key, model, address), or wrong instructions; or
+            `log` is a file of another kind.
+        OutputError: The log is in use by another run, or cannot be written.
         MissingExtraError: The `llm` extra is not installed.
     """
     check_names(labels)  # what could not be written at the end is not paid for
     asked = questions(
         labels, style, per_class=per_class, hint=hint, instructions=instructions, siblings=siblings
     )
-    known = AnswerLog(None if log is None else Path(log).expanduser())
-    session = _Session(
-        labels,
-        Asking(model, style, temperature=temperature, **known.settings),
-        known,
-        _client(base_url, timeout, retries),
-        asyncio.Semaphore(concurrency),
-        max(1, tries),
-        retry_failed,
-        progress or (lambda classes, tokens: None),
-    )
+    server = Server(base_url, timeout, retries)
     try:
-        return await session.run(asked, _about(model, style, instructions, siblings is not None))
+        with AnswerLog(None if log is None else Path(log).expanduser()) as known:
+            session = _Session(
+                labels,
+                known.settings.applied(Asking(model, style, temperature=temperature, max_tokens=max_tokens)),
+                known,
+                server,
+                asyncio.Semaphore(concurrency),
+                max(1, tries),
+                retry_failed,
+                progress or (lambda classes, tokens: None),
+            )
+            return await session.run(asked, _about(model, style, instructions, siblings is not None))
     finally:
-        known.close()
-        await session.client.close()
+        await server.close()
 
 
 def _about(model: str, style: Style, instructions: str | Path | None, contrast: bool) -> dict[str, str]:
     name = instructions_name(style, instructions, contrast)
     return {"model": readable(model), "prompt": readable(name), "date": date.today().isoformat()}
-
-
-def _client(base_url: str | None, timeout: float, retries: int) -> AsyncOpenAI:
-    try:
-        from openai import AsyncOpenAI
-    except ImportError as error:
-        raise MissingExtraError("asking a language model", "llm") from error
-    key = os.environ.get(KEY_VARIABLE)
-    if not key and base_url is None and not os.environ.get("OPENAI_BASE_URL"):
-        raise LanguageModelError(
-            f"no key: set {KEY_VARIABLE}, or give the address of a server of your own (--base-url)"
-        )
-    return AsyncOpenAI(api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=retries)
 
 
 @dataclass
@@ -157,7 +152,7 @@ class _Session:
     labels: Labels
     asking: Asking
     log: AnswerLog
-    client: AsyncOpenAI
+    server: Server
     limit: asyncio.Semaphore
     tries: int
     retry_failed: bool
@@ -217,88 +212,109 @@ class _Session:
         return await self._put(question, ignore_log=True)
 
     async def _put(self, question: Question, *, ignore_log: bool) -> list[str]:
-        name, others = self.labels.names[question.class_index], self.labels.names
+        name = self.labels.names[question.class_index]
         text, reason = question.text, "it was never answered"
         for number in range(self.tries):
             if number:
                 text = asked_again(text, name, reason)
             answer = await self._request(question, text, ignore_log)
             try:
-                if answer.get("refusal"):
-                    raise AnswerError("it was a refusal")
-                phrases = parse_answer(
-                    str(answer.get("answer") or ""), self.asking.style, name, [o for o in others if o != name]
-                )
-                return phrases[: 2 * question.count]
+                return self._phrases(question, answer)
+            except _SpentError:
+                raise
             except AnswerError as error:
                 reason = str(error)
         raise AnswerError(reason)
 
-    async def _request(self, question: Question, text: str, ignore_log: bool) -> dict[str, Any]:
+    def _phrases(self, question: Question, answer: Answer) -> list[str]:
+        """The phrases of one answer.
+
+        Raises:
+            AnswerError: It cannot be used.
+        """
+        name = self.labels.names[question.class_index]
+        if answer.refusal:
+            raise AnswerError("it was a refusal")
+        if answer.finish == "content_filter":
+            raise AnswerError("the server's content filter stopped it")
+        text = without_thinking(answer.answer)
+        cut = answer.finish in CUT
+        if not text.strip() and (cut or answer.thinking):
+            spent = f"its {answer.max_tokens} tokens ran out" if cut else "it ended"
+            thought = answer.thinking or answer.answer.strip()
+            before = "while the model was thinking" if thought else "before the model said anything"
+            raise _SpentError(f"{spent} {before}: --max-tokens gives it more")
+        if question.text.endswith("-") and text[:1].isalpha():  # the answer goes on in the question's list
+            text = f"- {text}"
+        try:
+            phrases = parse_answer(
+                text, self.asking.style, name, [other for other in self.labels.names if other != name],
+                cut=cut, least=question.count,
+            )  # fmt: skip
+        except AnswerError as error:
+            if cut and "cut off" in str(error):
+                raise AnswerError(f"{error} when its {answer.max_tokens} tokens ran out") from error
+            raise
+        return phrases[: 2 * question.count]
+
+    async def _request(self, question: Question, text: str, ignore_log: bool) -> Answer:
         """The answer to one exact request, from the log or the server."""
         asking = self.asking
-        key = request_key(asking.body(text))
+        key = asking.key(text)
         async with self._under_way.setdefault(key, asyncio.Lock()):  # two classes may have one name
             found = None if ignore_log else self.log.get(key)
-            if found is not None:
+            if found is not None and not _wants_more(found, asking.max_tokens):
                 return found
-            record: dict[str, Any] | Asking = self.asking
+            made: Reply | Asking = self.asking
             async with self.limit:
                 if asking is self.asking:  # else another request found out how the server wants to be asked
-                    record = await self._send(asking, text)
-            if not isinstance(record, Asking):
-                record = {"class": self.labels.names[question.class_index], **record}
-                self.log.add(key, record)
+                    made = await self._send(asking, text)
+            if isinstance(made, Reply):
+                name = self.labels.names[question.class_index]
+                answer = _recorded(key, name, made, asking.max_tokens)
+                self.log.add(answer)
                 self.asked += 1
-                self.tokens += record["tokens"]
-                self.progress(0, record["tokens"])
-                return record
+                self.tokens += answer.tokens
+                self.progress(0, answer.tokens)
+                return answer
         if asking is self.asking:
-            self.asking = record
-            self.log.set(structured=record.structured, limit=record.limit)
+            self.asking = made
+            self.log.set(made)
         return await self._request(question, text, ignore_log)
 
-    async def _send(self, asking: Asking, text: str) -> dict[str, Any] | Asking:
+    async def _send(self, asking: Asking, text: str) -> Reply | Asking:
         """One request; or how to ask instead, if the server does not take JSON schemas, say.
 
         Raises:
-            AnswerError: Server or network failed to the last retry.
+            AnswerError: Server or network failed to the last retry, or refuse this one question.
+            LanguageModelError: They refuse all.
         """
-        import openai
-
         try:
-            reply = await self.client.chat.completions.create(**asking.body(text))
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise LanguageModelError(f"the server refuses ({error.status_code}): {_words(error)}") from error
-        except openai.APIStatusError as error:
-            if other := asking.after_refusal(error.status_code, _words(error)):
+            return await self.server.ask(asking.body(text))
+        except ServerError as error:
+            words = str(error)
+            if error.status is None:
+                if not error.reached and not self.asked:  # nor will there be one for the next request
+                    raise LanguageModelError(f"{words} ({self.server.address})") from None
+                raise AnswerError(words) from None
+            if error.status in (401, 403, 404) or 300 <= error.status < 400:
+                raise LanguageModelError(f"the server refuses ({error.status}): {words}") from None
+            if other := asking.after_refusal(error.status, words):
                 return other
-            if error.status_code in (400, 422):
-                raise LanguageModelError(
-                    f"the server refuses ({error.status_code}): {_words(error)}"
-                ) from error
-            raise AnswerError(f"the server failed ({error.status_code}): {_words(error)}") from error
-        except openai.APITimeoutError as error:
-            raise AnswerError("the server did not answer in time") from error
-        except openai.APIConnectionError as error:
-            said = f"no connection to the server: {error.__cause__ or error}"
-            if not self.asked:  # nor will there be one for the next request
-                raise LanguageModelError(f"{said} ({self.client.base_url})") from error
-            raise AnswerError(said) from error
-        except openai.APIError as error:
-            raise AnswerError(f"the server's reply is not of the protocol: {_words(error)}") from error
-        except ValueError as error:  # a reply that is not JSON
-            raise AnswerError("the server's reply is not JSON") from error
-        message = reply.choices[0].message if getattr(reply, "choices", None) else None
-        return {
-            "answer": ((message and message.content) or "")[:MAX_CHARACTERS],
-            "refusal": bool(message and getattr(message, "refusal", None)),
-            "tokens": int(getattr(getattr(reply, "usage", None), "total_tokens", 0) or 0),
-        }
+            if error.status in (400, 422) and not self.asked and not _FILTERED.search(words):
+                raise LanguageModelError(f"the server refuses ({error.status}): {words}") from None
+            raise AnswerError(f"the server failed ({error.status}): {words}") from None
 
 
-def _words(error: Exception) -> str:
-    """The server's message, short, and without the key if it was so careless as to repeat it."""
-    text = " ".join(str(getattr(error, "message", error)).split())[:300]
-    key = os.environ.get(KEY_VARIABLE)
-    return text.replace(key, "...") if key else text
+def _wants_more(answer: Answer, max_tokens: int) -> bool:
+    """Whether an answer of the log was cut where this run would not cut it."""
+    return answer.finish in CUT and (answer.max_tokens or max_tokens) < max_tokens
+
+
+def _recorded(key: str, name: str, reply: Reply, max_tokens: int) -> Answer:
+    text = reply.text if len(reply.text) <= MAX_CHARACTERS else without_thinking(reply.text)
+    return Answer(
+        key=key, class_name=name, answer=text[:MAX_CHARACTERS], refusal=reply.refusal, tokens=reply.tokens,
+        finish=reply.finish[:40], thinking=reply.thinking or len(text) < len(reply.text),
+        max_tokens=max_tokens,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlcls.articles import article
 from vlcls.data import prompts_folder
@@ -20,6 +20,16 @@ from vlcls.labels import Labels
 if TYPE_CHECKING:
     from jinja2 import Template
 
+#: Most tokens of an answer by default. Answers in a log are found again whatever the limit is.
+DEFAULT_MAX_TOKENS = 2048
+#: Fewer tokens hold no list: a server that allows no more is not asked for less.
+_LEAST_TOKENS = 64
+#: What servers say of a limit that they do not allow.
+_TOO_MANY = re.compile(
+    r"too (?:large|high|big|long|many)|at most|less than|no more than|exceed|maximum|range of|valid range|<=|"
+    r"context.{0,20}length|must be (?:in|between|smaller|lower)",
+    re.IGNORECASE,
+)
 #: Phrases, or sentences over all questions, that a class gets by default.
 DEFAULT_PER_CLASS = {"descriptors": 8, "sentences": 30}
 
@@ -39,6 +49,9 @@ class Question:
     count: int
 
 
+LimitName = Literal["max_tokens", "max_completion_tokens"]
+
+
 @dataclass(frozen=True)
 class Asking:
     """How all questions of a run are put.
@@ -56,9 +69,9 @@ class Asking:
     model: str
     style: Style
     structured: bool = True
-    limit: str = "max_tokens"
+    limit: LimitName = "max_tokens"
     temperature: float | None = None
-    max_tokens: int = 2048
+    max_tokens: int = DEFAULT_MAX_TOKENS
 
     def body(self, text: str) -> dict[str, Any]:
         """The body of a chat completion request."""
@@ -80,11 +93,27 @@ class Asking:
 
     def after_refusal(self, status: int, words: str) -> Asking | None:
         """How to ask a server that refused the form of a request; None if nothing is left to change."""
+        about_limit = status in (400, 413, 422) and re.search("max_|token", words)
+        if about_limit and _TOO_MANY.search(words) and self.max_tokens >= 2 * _LEAST_TOKENS:
+            return replace(self, max_tokens=self._lower(words))
         if "max_completion_tokens" in words and self.limit == "max_tokens":
             return replace(self, limit="max_completion_tokens")
-        if self.structured and status in (400, 415, 422, 501):
+        about_form = status == 500 and re.search("schema|grammar|response_format", words)
+        if self.structured and (status in (400, 415, 422, 501) or about_form):
             return replace(self, structured=False)
         return None
+
+    def key(self, text: str) -> str:
+        """The hash by which a log knows this request: one answer serves whatever the limit of tokens is."""
+        return request_key(replace(self, max_tokens=DEFAULT_MAX_TOKENS).body(text))
+
+    def _lower(self, words: str) -> int:
+        """The limit that a server names, or half of what it did not allow."""
+        half = self.max_tokens // 2
+        named = [
+            int(digits) for digits in re.findall(r"(?<![\d.])\d{2,7}(?![\d.]*\d)", words.replace(",", ""))
+        ]
+        return max([half, *(each for each in named if each < self.max_tokens)])
 
 
 def request_key(body: Mapping[str, Any]) -> str:
