@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from vlcls.errors import CaptionError, MissingExtraError
@@ -153,9 +154,11 @@ def hanta_tags(words: Sequence[str]) -> list[str]:
 def _hanta() -> Any:
     if find_spec("HanTa") is None:
         raise MissingExtraError("finding names in captions", "captions")
-    from HanTa.HanoverTagger import HanoverTagger
+    from HanTa import HanoverTagger
 
-    tagger = HanoverTagger("morphmodel_en.pgz")
+    # By its whole path: HanTa would take a file of that name in the working directory, and unpickle it.
+    model = Path(HanoverTagger.__file__).with_name("morphmodel_en.pgz")
+    tagger = HanoverTagger.HanoverTagger(str(model))
     # Words that it does not know take most of its time, and come again with every image of their kind.
     tagger.analyze_forward = lru_cache(maxsize=1 << 16)(tagger.analyze_forward)
     return tagger

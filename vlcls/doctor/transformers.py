@@ -21,6 +21,7 @@ from vlcls.doctor.reference import (
     TextTower,
     Verdict,
 )
+from vlcls.encoders.loading import loading
 from vlcls.encoders.transformers import TransformersEncoder
 
 
@@ -143,7 +144,9 @@ def _other_processor(encoder: TransformersEncoder) -> tuple[str, str, Callable[[
 
     here = _backend(encoder.processor)
     wanted = "pil" if here == "torchvision" else "torchvision"
-    other = AutoImageProcessor.from_pretrained(encoder.spec.partition(":")[2], backend=wanted)
+    folder = str(Path(encoder.spec.partition(":")[2]).expanduser())
+    with loading(encoder.spec, "the other kind of its image processor"):
+        other = AutoImageProcessor.from_pretrained(folder, backend=wanted, trust_remote_code=False)
     return here, _backend(other), _transform(other)
 
 

@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vlcls import imagenet
 from vlcls.encoders.base import Encoder, Precision, Tokens
-from vlcls.encoders.transformers import quiet_loading
+from vlcls.encoders.loading import quiet_loading
 from vlcls.errors import EncoderError
 
 #: The prompt of the ImageNet class names: what `photo`, the default template, makes of a label.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from vlcls.encoders.base import Encoder, Precision, Tokens
+from vlcls.encoders.loading import loading, refuse_custom_tokenizer
 from vlcls.errors import EncoderError
 
 _OFFLINE_HINT = (
@@ -26,13 +27,15 @@ def load(rest: str, device: torch.device, precision: Precision) -> OpenClipEncod
     import open_clip
 
     name, pretrained = _split(rest)
-    try:
-        model, transform = open_clip.create_model_from_pretrained(name, pretrained, device="cpu")
+    with loading(f"open_clip:{rest}", _OFFLINE_HINT):
+        # A text tower of transformers has its weights in the same file: its own are not even looked for.
+        model, transform = open_clip.create_model_from_pretrained(
+            name, pretrained, device="cpu", weights_only=True, pretrained_text=False
+        )
         tokenizer = open_clip.get_tokenizer(name)
+        if hasattr(tokenizer, "tokenizer"):
+            refuse_custom_tokenizer(tokenizer.tokenizer.name_or_path)
         return OpenClipEncoder(model, transform, tokenizer, device, precision)
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise EncoderError(f"open_clip:{rest} could not be loaded: {reason} ({_OFFLINE_HINT})") from error
 
 
 def _split(rest: str) -> tuple[str, str | None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vlcls.encoders.base import Encoder, Precision, Tokens
+from vlcls.encoders.loading import loading, quiet_loading, refuse_custom_classes, refuse_custom_tokenizer
 from vlcls.errors import EncoderError
 
 # Trained on texts padded to the full context with the padding attended to (SigLIP, section 4 of
@@ -29,21 +30,21 @@ def load(rest: str, device: torch.device, precision: Precision) -> TransformersE
             "hf: needs a model, for example hf:openai/clip-vit-base-patch32 or hf:path/to/folder"
         )
     rest = str(Path(rest).expanduser())
-    try:
-        with quiet_loading() if Path(rest).is_dir() else nullcontext():
-            model, found = AutoModel.from_pretrained(rest, dtype=torch.float32, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(rest)
-        processor = AutoImageProcessor.from_pretrained(rest)
+    hint = "without a network, use a local folder or the offline encoder, conse"
+    with loading(f"hf:{rest}", hint), quiet_loading() if Path(rest).is_dir() else nullcontext():
+        model, found = AutoModel.from_pretrained(
+            rest,
+            dtype=torch.float32,
+            output_loading_info=True,
+            weights_only=True,
+            trust_remote_code=False,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(rest, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(rest, trust_remote_code=False)
+        refuse_custom_tokenizer(rest)
+        refuse_custom_classes(rest, model)
         _check_model(rest, model, sorted(found["missing_keys"]))
         return TransformersEncoder(model, tokenizer, processor, device, precision)
-    except EncoderError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise EncoderError(
-            f"hf:{rest} could not be loaded: {reason} (without a network, use a local folder or the offline "
-            "encoder, conse)"
-        ) from error
 
 
 def _check_model(rest: str, model: Any, missing: Sequence[str]) -> None:
@@ -60,20 +61,6 @@ def _check_model(rest: str, model: Any, missing: Sequence[str]) -> None:
         raise EncoderError(
             f"hf:{rest} lacks weights that a {type(model).__name__} has: {', '.join(missing[:5])}"
         )
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep transformers from drawing a bar on standard error for a local file that loads in a moment."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 class TransformersEncoder(Encoder):

