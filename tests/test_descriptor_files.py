@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -239,13 +238,6 @@ def test_built_in_sets_load():
     for name in descriptor_names():
         found = read_descriptors(name)
         assert all(found.descriptors), name
-
-
-def test_a_file_beside_wins_over_a_built_in_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with tempfile.TemporaryDirectory() as other:
-        monkeypatch.chdir(other)
-        Path("pacs").write_text('{"mine": ["x"]}')
-        assert read_descriptors("pacs").labels.names == ("mine",)
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,11 @@ def info(database: Database) -> None:
     """Show what a database holds, without loading an encoder."""
     from rich.filesize import decimal
 
+    from vlcls.files.named import is_built_in
     from vlcls.retrieval.builtin import NAME, wordnet_texts
     from vlcls.retrieval.database import open_database
 
-    if database == NAME:
+    if is_built_in(database, (NAME,), "caption database"):
         texts = wordnet_texts()
         typer.echo(
             f"{NAME}: {len(texts):,} names and glosses of WordNet, embedded with any encoder on first use"

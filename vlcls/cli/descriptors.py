@@ -317,10 +317,10 @@ def _finish(
 
 def _save(descriptors: DescriptorSet, file: str, output: Path | None) -> None:
     """Write to the file that was read, in its own format, or elsewhere."""
-    from vlcls.descriptors.files import read_file
+    from vlcls.descriptors.files import descriptor_names, read_file
 
     own = Path(file).expanduser()
-    if output is None and not own.is_file():
+    if output is None and file in descriptor_names():
         raise DescriptorError(f"{file} is built in and cannot be changed: write to another file with -o")
     format = read_file(file).format
     if format == "plain" and any(

@@ -117,10 +117,13 @@ def edit(
         from vlcls.app.serve import address, bound, build_app, serve
         from vlcls.app.workbench import Workbench
         from vlcls.classifiers.prompt import DEFAULT_ENCODER
+        from vlcls.descriptors import descriptor_names
         from vlcls.encoders import load_encoder
+        from vlcls.files.named import is_built_in
 
     listening = bound(host, port)
-    if (Path(given).expanduser()).is_dir():
+    built_in = is_built_in(given, descriptor_names(), "descriptor set")
+    if Path(given).expanduser().is_dir() and not built_in:
         if templates or phrasing or aggregate:
             raise typer.BadParameter(
                 "a saved classifier brings its own prompts: leave --templates, --phrasing and --aggregate out"

@@ -231,8 +231,9 @@ def base_to_novel(
 
 def _candidates(given: str) -> list[str]:
     from vlcls.explain import wordnet_names
+    from vlcls.files.named import is_built_in
 
-    if given == "wordnet" and not Path(given).exists():
+    if is_built_in(given, ("wordnet",), "list of names"):
         return wordnet_names()
     from vlcls.labels import read_labels
 

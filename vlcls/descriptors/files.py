@@ -33,6 +33,7 @@ from vlcls.data import prompts_folder
 from vlcls.descriptors.base import HAND, Descriptor, DescriptorSet, Style
 from vlcls.descriptors.parsing import FORMAT, VERSION, FileFormat, ReadFile, parse_descriptors
 from vlcls.errors import DescriptorError
+from vlcls.files.named import is_built_in
 from vlcls.labels import clean_name
 
 #: Far above any real set: ImageNet with CuPL's sentences has 5 MB.
@@ -43,7 +44,7 @@ def read_descriptors(path: str | Path, *, style: Style | None = None) -> Descrip
     """Read a descriptor set.
 
     Args:
-        path: A file in one of the formats, or the name of a built-in set ("pacs").
+        path: A file in one of the formats, or the name of a built-in set ("pacs"; a file is "./pacs").
         style: What a plain file holds; by default sentences if most of its texts are some.
 
     Raises:
@@ -153,12 +154,9 @@ def _json(value: Any) -> str:
 
 
 def _located(path: str | Path) -> Path:
-    given = Path(path).expanduser()
-    if isinstance(path, str) and given.name == path and not given.exists():
-        built_in = prompts_folder() / "descriptors" / f"{path}.json"
-        if built_in.is_file():
-            return built_in
-    return given
+    if is_built_in(path, descriptor_names(), "descriptor set"):
+        return prompts_folder() / "descriptors" / f"{path}.json"
+    return Path(path).expanduser()
 
 
 def _text(path: Path) -> str:

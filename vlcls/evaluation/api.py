@@ -17,6 +17,7 @@ from vlcls.evaluation.plan import ALPHA, Bar, Corruptions, Plan, Shift, no_bar
 from vlcls.evaluation.robustness import read_fit
 from vlcls.evaluation.run_folder import claim
 from vlcls.evaluation.sets import open_set, shared_classes
+from vlcls.files.named import is_built_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -180,12 +181,12 @@ def _check_weighting(method: Method, plan: Plan, given: EvaluationSet) -> None:
 
 
 def _is_suite(given: str | Path) -> bool:
-    """A YAML file, or the name of a built-in suite, unless a folder of that name is here."""
+    """A YAML file, or the name of a built-in suite."""
     from vlcls.data import suites_folder
 
-    if Path(given).suffix in (".yaml", ".yml"):
+    if Path(given).suffix in (".yaml", ".yml") and not Path(given).is_dir():
         return True
-    return (suites_folder() / f"{given}.yaml").is_file() and not Path(given).exists()
+    return is_built_in(given, [path.stem for path in suites_folder().glob("*.yaml")], "suite")
 
 
 class _Suite:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlcls import imagenet, wordnet
 from vlcls.errors import LabelError
+from vlcls.files.named import is_built_in
 from vlcls.labels import Labels, as_labels, clean_name, read_labels
 
 #: Lists of class names by name, and timm's list of the synsets that each is about, in label order.
@@ -44,8 +45,8 @@ def given_labels(labels: GivenLabels) -> Labels:
     Raises:
         LabelError: Neither a curated list nor a readable file, or labels that are unusable.
     """
-    if isinstance(labels, str) and labels in CURATED:
-        return curated_labels(labels)
+    if is_built_in(labels, CURATED, "list of labels"):
+        return curated_labels(str(labels))
     if isinstance(labels, (str, Path)):
         if not Path(labels).expanduser().is_file():
             raise LabelError(

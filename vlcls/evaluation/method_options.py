@@ -10,6 +10,7 @@ from vlcls.classifiers.aggregates import check_aggregate
 from vlcls.classifiers.weighting import WEIGHTINGS
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import EvaluationError, VlclsError
+from vlcls.files.named import is_built_in
 from vlcls.prompts.phrasing import check_phrasing
 from vlcls.prompts.templates import load_templates
 from vlcls.specs import as_number, as_truth
@@ -49,7 +50,9 @@ def _captions(name: str) -> None:
 
     folder = Path(name).expanduser()
     files = (folder / CONFIG, folder / clip_retrieval.INDEX)
-    if name != builtin.NAME and not any(path.exists() for path in files):
+    if not is_built_in(name, (builtin.NAME,), "caption database") and not any(
+        path.exists() for path in files
+    ):
         raise EvaluationError(
             f"{folder} holds no caption database: make one with `vlcls captions build`, or use "
             f"{builtin.NAME!r}"

@@ -30,6 +30,7 @@ from vlcls.evaluation.corrupted_sets import CORRUPTIONS
 from vlcls.evaluation.corruptions import SEVERITIES
 from vlcls.evaluation.parts import EvaluationSet, places_of
 from vlcls.evaluation.sets import open_set
+from vlcls.files.named import is_built_in
 from vlcls.labels import Labels
 
 try:
@@ -249,7 +250,7 @@ def open_suite_set(suite: Suite, name: str, data: str | Path | None = None) -> E
             f"suite {suite.name}: set {name!r} is at {entry.path}: say with --data which folder {DATA} is"
         )
     labels: Any = entry.labels
-    if isinstance(labels, str) and labels not in CURATED:
+    if isinstance(labels, str) and not is_built_in(labels, CURATED, "list of labels"):
         labels = suite.folder / labels
     return open_set(
         entry.path.replace(DATA, str(data)),

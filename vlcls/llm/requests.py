@@ -15,6 +15,7 @@ from vlcls.articles import article
 from vlcls.data import prompts_folder
 from vlcls.descriptors import Style
 from vlcls.errors import LanguageModelError, MissingExtraError
+from vlcls.files.named import is_built_in
 from vlcls.labels import Labels
 
 if TYPE_CHECKING:
@@ -190,7 +191,8 @@ def _instructions(name: str) -> tuple[Template, ...]:
     except ImportError as error:
         raise MissingExtraError("asking a language model", "llm") from error
     built_in = prompts_folder() / "llm" / f"{name}.j2"
-    path = built_in if Path(name).name == name and built_in.is_file() else Path(name).expanduser()
+    names = [path.stem for path in built_in.parent.glob("*.j2")]
+    path = built_in if is_built_in(name, names, "instructions") else Path(name).expanduser()
     environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=False)
     environment.filters["a"] = lambda noun: f"{article(str(noun))} {noun}"
     environment.filters["capital"] = lambda words: str(words)[:1].upper() + str(words)[1:]

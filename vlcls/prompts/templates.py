@@ -10,6 +10,7 @@ from vlcls import imagenet
 from vlcls.articles import article
 from vlcls.data import prompts_folder
 from vlcls.errors import TemplateError
+from vlcls.files.named import is_built_in
 from vlcls.files.reading import is_file
 from vlcls.files.text import read_lines
 from vlcls.labels import Labels
@@ -95,11 +96,10 @@ def template_names() -> list[str]:
 
 
 def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:
-    if name in imagenet.TEMPLATE_SETS:
+    built_in = is_built_in(name, template_names(), "template set")
+    if built_in and name in imagenet.TEMPLATE_SETS:
         return str(name), list(enumerate(imagenet.templates(str(name)), start=1))
-    path = prompts_folder() / "templates" / f"{name}.txt"
-    if Path(name).name != str(name) or not is_file(path):
-        path = Path(name)
+    path = prompts_folder() / "templates" / f"{name}.txt" if built_in else Path(name).expanduser()
     if not is_file(path):
         known = ", ".join(template_names())
         raise TemplateError(f"no template set or readable file {str(name)!r}; built in are: {known}")

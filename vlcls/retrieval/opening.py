@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlcls.errors import CaptionError
+from vlcls.files.named import is_built_in
 from vlcls.retrieval import builtin, clip_retrieval
 from vlcls.retrieval.database import CONFIG, CaptionDatabase, open_database, read_config
 
@@ -34,7 +35,7 @@ def open_captions(
         CaptionError: Nothing there, or nothing readable.
         EncoderMismatchError: Another encoder.
     """
-    if captions == builtin.NAME:
+    if is_built_in(captions, (builtin.NAME,), "caption database"):
         return builtin.wordnet_captions(encoder, store=store, progress=progress)
     folder = Path(captions).expanduser()
     if (folder / CONFIG).is_file():
@@ -50,5 +51,7 @@ def open_captions(
 
 def encoder_of(captions: str | Path) -> str | None:
     """Spec of the encoder that a database asks for; None if it takes any, or does not say."""
+    if captions == builtin.NAME:
+        return None
     folder = Path(captions).expanduser()
     return str(read_config(folder)["encoder"]) if (folder / CONFIG).is_file() else None
