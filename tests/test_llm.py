@@ -130,13 +130,11 @@ def test_own_instructions_and_their_errors(tmp_path: Path):
         ("", "empty"),
     ):
         own.write_text(text)
-        from vlcls.llm import requests
-
-        requests._instructions.cache_clear()
         with pytest.raises(LanguageModelError, match=message):
             questions(as_labels(["cat"]), instructions=own)
     with pytest.raises(
-        LanguageModelError, match=r"'no-such'; built in are: contrast, descriptors, sentences, two"
+        LanguageModelError,
+        match=r"instructions no-such: .*; built in are: contrast, descriptors, sentences, two",
     ):
         questions(as_labels(["cat"]), instructions="no-such")
 

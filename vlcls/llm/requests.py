@@ -7,22 +7,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from vlcls.articles import article
 from vlcls.data import prompts_folder
 from vlcls.descriptors import Style
 from vlcls.errors import LanguageModelError, MissingExtraError
 from vlcls.files.named import is_built_in
+from vlcls.files.text import read_text
 from vlcls.labels import Labels
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from vlcls.sandbox import filled, filled_apart, parts_of
 
 #: Most tokens of an answer by default. Answers in a log are found again whatever the limit is.
 DEFAULT_MAX_TOKENS = 2048
+#: Bytes of a file of instructions.
+MAX_INSTRUCTIONS = 1 << 20
 #: Fewer tokens hold no list: a server that allows no more is not asked for less.
 _LEAST_TOKENS = 64
 #: What servers say of a limit that they do not allow.
@@ -145,20 +144,15 @@ def questions(
         LanguageModelError: No such instructions, or they cannot be filled in; names the file.
     """
     name = str(instructions or ("contrast" if siblings is not None else style))
-    parts = _instructions(name)
-    count = -(-(per_class or DEFAULT_PER_CLASS[style]) // len(parts))
-    result = []
-    for index in range(len(labels)):
-        if siblings is not None and not siblings.get(index):
-            continue
-        known = {
-            "name": labels.names[index],
-            "hint": hint,
-            "count": count,
-            "siblings": list((siblings or {}).get(index, ())),
-        }
-        result += [Question(index, _filled(part, name, known), count) for part in parts]
-    return result
+    asked = [index for index in range(len(labels)) if siblings is None or siblings.get(index)]
+    rows = [
+        {"name": labels.names[index], "hint": hint, "siblings": list((siblings or {}).get(index, ()))}
+        for index in asked
+    ]
+    text, own = _instructions(name)
+    count = -(-(per_class or DEFAULT_PER_CLASS[style]) // parts_of(text))
+    texts = _texts(name, text, own, [{**row, "count": count} for row in rows])
+    return [Question(index, text, count) for index, mine in zip(asked, texts, strict=True) for text in mine]
 
 
 def instructions_name(style: Style, instructions: str | Path | None, contrast: bool) -> str:
@@ -168,8 +162,8 @@ def instructions_name(style: Style, instructions: str | Path | None, contrast: b
 
 def asked_again(text: str, name: str, reason: str) -> str:
     """The question with what was wrong with an earlier answer."""
-    (part,) = _instructions("again")
-    return text + "\n\n" + _filled(part, "again", {"name": name, "reason": reason}).strip()
+    ((more,),) = _texts("again", *_instructions("again"), [{"name": name, "reason": reason}])
+    return f"{text}\n\n{more}"
 
 
 def _schema(style: Style) -> dict[str, Any]:
@@ -183,39 +177,23 @@ def _schema(style: Style) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": style, "strict": True, "schema": schema}}
 
 
-@lru_cache(maxsize=8)
-def _instructions(name: str) -> tuple[Template, ...]:
+def _instructions(name: str) -> tuple[str, bool]:
+    """The text of instructions, and whether they are our own."""
+    folder = prompts_folder() / "llm"
+    built_in = sorted(path.stem for path in folder.glob("*.j2"))
+    if is_built_in(name, built_in, "instructions"):
+        return (folder / f"{name}.j2").read_text(encoding="utf-8"), True
     try:
-        from jinja2 import StrictUndefined, TemplateError
-        from jinja2.sandbox import SandboxedEnvironment
+        return read_text(Path(name).expanduser(), LanguageModelError, MAX_INSTRUCTIONS), False
+    except LanguageModelError as error:
+        known = ", ".join(each for each in built_in if each != "again")
+        raise LanguageModelError(f"instructions {error}; built in are: {known}") from error
+
+
+def _texts(name: str, text: str, own: bool, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The questions that instructions ask for each row; those that are not our own are not trusted."""
+    try:
+        import jinja2  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("asking a language model", "llm") from error
-    built_in = prompts_folder() / "llm" / f"{name}.j2"
-    names = [path.stem for path in built_in.parent.glob("*.j2")]
-    path = built_in if is_built_in(name, names, "instructions") else Path(name).expanduser()
-    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=False)
-    environment.filters["a"] = lambda noun: f"{article(str(noun))} {noun}"
-    environment.filters["capital"] = lambda words: str(words)[:1].upper() + str(words)[1:]
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return tuple(
-            environment.from_string(part) for part in re.split(r"^---\s*$", text, flags=re.MULTILINE)
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(sorted(p.stem for p in built_in.parent.glob("*.j2") if p.stem != "again"))
-        raise LanguageModelError(f"no readable instructions {name!r}; built in are: {known}") from error
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        raise LanguageModelError(f"instructions {name}, line {line}: {error}") from error
-
-
-def _filled(part: Template, name: str, known: Mapping[str, Any]) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        text = part.render(**known).strip()
-    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise LanguageModelError(f"instructions {name}: {error}") from error
-    if not text:
-        raise LanguageModelError(f"instructions {name}: a question is empty")
-    return text
+    return filled(text, rows) if own else filled_apart(text, rows, f"instructions {name}", LanguageModelError)
