@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from vlcls.binomial import interval
 from vlcls.errors import EvaluationError, VlclsWarning
@@ -210,3 +211,54 @@ def test_bad_errors():
             corruption_errors(errors)
     with pytest.raises(EvaluationError, match="spatter: mine has no error"):
         normalised_errors({"spatter": [0.5]}, {"fog": 0.4}, "mine")
+
+
+# ---- seeds ---------------------------------------------------------------------------------------------
+
+
+def seeded(seeds=7, spread=0.2):
+    """bool[S, 60] of draws that differ, and the groups of the images."""
+    rng = np.random.default_rng(0)
+    levels = 0.6 + spread * rng.standard_normal(seeds)
+    return rng.random((seeds, 60)) < levels[:, None], ["a", "b", "c"] * 20
+
+
+def test_groups_are_over_all_seeds_by_hand():
+    right, groups = seeded()
+    found = over_groups(right, groups)
+    means = {name: right[:, [g == name for g in groups]].mean() for name in "abc"}
+    for group in found.groups:
+        assert group.right / group.images == pytest.approx(means[group.name])
+        assert group.accuracy.value == pytest.approx(means[group.name])
+    worst = min(means, key=means.get)
+    assert found.worst.name == worst
+    assert found.average == pytest.approx(right.mean())
+    assert found.gap == pytest.approx(right.mean() - means[worst])
+    assert found.intervals["average"].value == pytest.approx(right.mean())
+    assert found.intervals["gap"].value == found.gap
+
+
+def test_intervals_of_groups_have_the_spread_of_seeds_in_them():
+    right, groups = seeded()
+    found = over_groups(right, groups)
+    own = right[:, [g == "a" for g in groups]].mean(1)
+    ends = [(x, *interval(round(20 * x), 20)) for x in own]
+    over_images = np.mean([[x - low, high - x] for x, low, high in ends], 0)
+    seeds = t.ppf(0.975, 6) * own.std(ddof=1) / math.sqrt(7)
+    wanted = own.mean() - math.hypot(over_images[0], seeds), own.mean() + math.hypot(over_images[1], seeds)
+    shown = found.groups[0].accuracy
+    assert (shown.low, shown.high) == pytest.approx((max(wanted[0], 0), min(wanted[1], 1)))
+    # Seven runs that are all alike are one run.
+    alike = over_groups(np.stack([right[0]] * 7), groups)
+    once = over_groups(right[0], groups)
+    assert [g.accuracy for g in alike.groups] == [g.accuracy for g in once.groups]
+    assert [vars(alike.intervals[n]) == pytest.approx(vars(once.intervals[n])) for n in ("average", "gap")]
+    # And with more spread between seeds all intervals are wider.
+    for name in ("average", "gap"):
+        one = alike.intervals[name]
+        assert found.intervals[name].high - found.intervals[name].low > one.high - one.low
+
+
+def test_the_gap_of_one_group_is_exactly_0():
+    found = over_groups([True, False, True], ["a"] * 3).intervals["gap"]
+    assert (found.value, found.low, found.high) == (0, 0, 0)

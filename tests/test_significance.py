@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binomtest, norm, ttest_1samp
 from scipy.stats import t as student
 
 from vlcls.errors import EvaluationError
@@ -224,6 +224,54 @@ def test_a_control_that_explains_little_leaves_it_open():
     for each in found:
         control, gain = each.comparisons["WaffleCLIP"], each.comparisons["one prompt"].difference.value
         assert control.adjusted > 0.05 and gain - control.difference.value < gain / 2
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+@pytest.mark.parametrize("draw", [0.0, 0.1])
+def test_no_interval_that_is_shown_denies_its_verdict(alpha, draw):
+    """0 is in the interval just where the difference is not significant, in tables of any size."""
+    decided = []
+    for seed in range(30):
+        methods = PLANTED | {f"method {n}": (0.5 + 0.03 * n, 1 + 2 * (n % 2)) for n in range(1 + seed % 6)}
+        found = world(seed, 400, methods, draw=draw)
+        references = {name: found[name] for name in PLANTED}
+        judged_ones = {name: found[name] for name in methods if name not in PLANTED}
+        verdicts = judge_gains(judged_ones, references, np.zeros(400, int), alpha=alpha, samples=2000)
+        for each in (c for row in verdicts.values() for c in row.comparisons.values()):
+            shown = each.simultaneous
+            significant = each.adjusted <= alpha and each.difference.value != 0
+            # Where bootstrap and test disagree by a hair, an end is at 0.
+            assert (not shown.low < 0 < shown.high) if significant else (shown.low <= 0 <= shown.high)
+            assert shown.low <= each.difference.value <= shown.high
+            decided.append(significant)
+        for row in verdicts.values():
+            over = row.comparisons["one prompt"]
+            assert f"interval {100 * over.simultaneous.low:+.2f}" in row.sentence
+            assert f"p = {over.adjusted:.2g}, both after Holm" in row.sentence
+    assert 20 < sum(decided) < len(decided) - 20
+
+
+def test_one_comparison_alone_has_its_own_interval():
+    rng = np.random.default_rng(0)
+    truth = np.zeros(300, int)
+    each = compare_predictions(rng.random(300) > 0.6, rng.random(300) > 0.4, truth)
+    ((alone,),) = (row.values() for row in holm_corrected({"a": {"b": each}}).values())
+    assert alone.simultaneous == alone.difference
+    # Beside others that tell nothing it is at the level of 0.05 / 3, which is wider.
+    none = compare_predictions(rng.random(300) > 0.5, rng.random(300) > 0.5, truth)
+    corrected = holm_corrected({"a": {"b": each, "c": none, "d": none}})["a"]
+    wide = corrected["b"].simultaneous
+    half = (each.difference.value - each.difference.low) * norm.ppf(1 - 0.05 / 6) / norm.ppf(0.975)
+    assert wide.low == pytest.approx(each.difference.value - half)
+
+
+def test_few_draws_are_named_as_the_reason():
+    """A gain that any test over images sees, over draws that differ by as much."""
+    methods = {"one prompt": (0.5, None), "swapped descriptors": (0.5, 7), "method": (0.62, None)}
+    told = [judged(seed, 4000, methods, draw=0.15).sentence for seed in range(10)]
+    few = [sentence for sentence in told if "Few draws of random texts: swapped descriptors" in sentence]
+    assert few and all("7 draws differ by" in each and "seeds=21 would tell more" in each for each in few)
+    assert not any("Few draws" in judged(seed, 4000, methods, draw=0.0).sentence for seed in range(5))
 
 
 def test_one_prompt_must_be_there():

@@ -85,8 +85,8 @@ def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
 
 def _cells(console: Console, found: RunComparison) -> None:
     table = _table(
-        "set", "encoder", "method", "before", "after", "change", "95 % interval", "images", "gained", "lost",
-        "p (Holm)", "", right=range(3, 11),
+        "set", "encoder", "method", "before", "after", "change", "interval (Holm)", "images", "gained",
+        "lost", "p (Holm)", "", right=range(3, 11),
     )  # fmt: skip
     changed = [cell for cell in found.cells if not cell.unchanged]
     for cell in changed:
@@ -105,7 +105,7 @@ def _figures(cell: CellChange, alpha: float) -> list[Any]:
     ends = [f"{100 * cell.before:.2f}", f"{100 * cell.after:.2f}", f"{100 * (cell.after - cell.before):+.2f}"]
     if cell.difference is None:
         return [*ends, "", "", "", "", "", "no test"]
-    apart = cell.difference.difference
+    apart = cell.difference.simultaneous
     significant = cell.difference.adjusted <= alpha
     word = ("better" if apart.value > 0 else "worse") if significant else "no evidence"
     colour = {"better": "bold green", "worse": "bold red"}.get(word, "dim")

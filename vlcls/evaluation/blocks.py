@@ -90,13 +90,18 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of one class that are given another."""
+    """Images of one class that are given another: `count` of `images`, of several seeds the mean."""
 
     truth: str
     predicted: str
-    count: int
+    count: float
     images: int
     examples: Sequence[Mistake]
+
+    @property
+    def said(self) -> str:
+        """The count for people."""
+        return f"{self.count:.1f}".removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def _block(block: Block) -> list[str]:
         return [f"**{escaped(block.caption)}**", "\n".join(told)]
     if isinstance(block, Pairs):
         columns = [Column("is"), Column("is given"), Column("images", True), Column("of", True)]
-        rows = [[pair.truth, pair.predicted, str(pair.count), str(pair.images)] for pair in block.pairs]
+        rows = [[pair.truth, pair.predicted, pair.said, str(pair.images)] for pair in block.pairs]
         return [f"**{escaped(block.caption)}**", _table(columns, rows)]
     return []
 

@@ -21,7 +21,7 @@ from vlcls import __version__
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.cell_files import read_cell, write_cell, write_predictions
 from vlcls.evaluation.embedded import EmbeddedSet
-from vlcls.evaluation.intervals import RESAMPLES, Estimate, mean_interval
+from vlcls.evaluation.intervals import RESAMPLES, Estimate, over_seeds, part_of_one
 from vlcls.evaluation.kinds import Context
 from vlcls.evaluation.methods import Method, prompts_hash
 from vlcls.evaluation.metrics import Metrics, measure_multi_label, measure_outcomes
@@ -108,17 +108,15 @@ def run_cell(
         "seeds": list(cell.method.seeds),
     }
     if data.multi_label:
-        scores = np.concatenate(list(_scores(made[0], data)))
-        result["metrics"] = measure_multi_label(scores, data.membership, resamples=resamples).to_json()
-        result |= {"per_seed": [], "groups": {}}
+        result |= {"metrics": _multi_label(made, data, resamples), "per_seed": [], "groups": {}}
     else:
         found = [_outcomes(each, data) for each in made]
-        # Intervals of many seeds need fewer samples each: their ends are averaged.
+        # Intervals of many seeds need fewer samples each: their distances are averaged.
         each = [
             measure_outcomes(one, cell.encoder.activation, resamples=max(100, resamples // len(found)))
             for one in found
         ]
-        result["metrics"] = _over_seeds(each, found).to_json()
+        result["metrics"] = _over_seeds(each).to_json()
         pairs = zip(cell.method.seeds, each, strict=True)
         result["per_seed"] = [{"seed": seed, "top1": one.top1.value} for seed, one in pairs]
         result["groups"] = _groups(data, found)
@@ -146,6 +144,15 @@ def _scores(made: PromptClassifier, data: EmbeddedSet) -> Any:
         yield made.scores(part).cpu().numpy()
 
 
+def _multi_label(made: Sequence[PromptClassifier], data: EmbeddedSet, resamples: int) -> dict[str, Any]:
+    each = [
+        measure_multi_label(np.concatenate(list(_scores(one, data))), data.membership, resamples=resamples)
+        for one in made
+    ]
+    found = over_seeds([one.mean_average_precision for one in each])
+    return replace(each[0], mean_average_precision=part_of_one(found)).to_json()
+
+
 def _outcomes(made: PromptClassifier, data: EmbeddedSet) -> Outcomes:
     parts, start = [], 0
     for scores in _scores(made, data):
@@ -155,34 +162,29 @@ def _outcomes(made: PromptClassifier, data: EmbeddedSet) -> Outcomes:
     return joined(parts)
 
 
-def _over_seeds(each: Sequence[Metrics], found: Sequence[Outcomes]) -> Metrics:
-    """Means over seeds; accuracies with an interval over images of their mean, others with mean ends."""
+def _over_seeds(each: Sequence[Metrics]) -> Metrics:
+    """Means over seeds; their intervals have the spread between seeds in them."""
     first = each[0]
     if len(each) == 1:
         return first
-    means: dict[str, Any] = {
-        name: Estimate(*(float(np.mean([getattr(getattr(m, name), end) for m in each])) for end in _ENDS))
-        for name, value in vars(first).items()
-        if isinstance(value, Estimate)
-    }
-    right = np.mean([one.right for one in found], axis=0)
-    means["top1"] = mean_interval(right) or means["top1"]
-    if first.top5 is not None:
-        means["top5"] = mean_interval(np.mean([one.rank < 5 for one in found], axis=0)) or means["top5"]
+    means: dict[str, Any] = {}
+    for name, value in vars(first).items():
+        if isinstance(value, Estimate):
+            found = over_seeds([getattr(one, name) for one in each])
+            unbounded = name in ("nll", "brier")
+            means[name] = replace(found, low=max(found.low, 0.0)) if unbounded else part_of_one(found)
     return replace(first, **means)
 
 
-_ENDS = ("value", "low", "high")
-
-
 def _groups(data: EmbeddedSet, found: Sequence[Outcomes]) -> dict[str, Any]:
-    """Accuracies over each group column, and over class and column together, of the first seed."""
+    """Accuracies over each group column, and over class and column together."""
+    right = np.stack([one.right for one in found])
     result = {}
     labels = [data.labels.reported[index] for index in data.classes]
     for column, values in data.groups.items():
         both = [f"{label} / {value}" for label, value in zip(labels, values, strict=True)]
         for name, groups in ((column, values), (f"class / {column}", both)):
-            result[name] = over_groups(found[0].right, groups).to_json()
+            result[name] = over_groups(right, groups).to_json()
     return result
 
 

@@ -155,7 +155,7 @@ def compare_runs(a: str | Path, b: str | Path) -> RunComparison:
     cells = [_compared(sides, first[key], second[key]) for key in shared]
     return RunComparison(
         after["alpha"],
-        tuple(_corrected(cells)),
+        tuple(_corrected(cells, after["alpha"])),
         tuple(cell_name(cell) for key, cell in first.items() if key not in second),
         tuple(cell_name(cell) for key, cell in second.items() if key not in first),
         tuple(_changes(before, after, [(first[key], second[key]) for key in shared])),
@@ -197,9 +197,9 @@ def _some(cells: Mapping[tuple[str, ...], Mapping[str, Any]], most: int = 4) -> 
     return (", ".join(names[:most]) or "none") + rest
 
 
-def _corrected(cells: Sequence[CellChange]) -> Iterator[CellChange]:
+def _corrected(cells: Sequence[CellChange], alpha: float) -> Iterator[CellChange]:
     table = {str(row): {"": cell.difference} for row, cell in enumerate(cells) if cell.difference is not None}
-    found = holm_corrected(table)
+    found = holm_corrected(table, alpha)
     for row, cell in enumerate(cells):
         yield replace(cell, difference=found[str(row)][""]) if str(row) in found else cell
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.run_files import read_predictions
+from vlcls.evaluation.run_files import Predictions, read_predictions
 from vlcls.evaluation.run_folder import listed, write_files
 from vlcls.files.json_text import read_json
 
@@ -66,18 +66,25 @@ def write_exports(results: Mapping[str, Any], folder: Path) -> None:
 
 
 def _confusions(results: Mapping[str, Any], cell: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Which classes a method that is no control takes for which, of its first seed, most frequent first."""
+    """Which classes a method that is no control takes for which, means over seeds, most frequent first."""
     found = read_predictions(folder, cell)
     if found is None or results["methods"][cell["method"]]["control"]:
         return []
-    pairs = Counter(zip(found.truth.tolist(), found.predicted[0].tolist(), strict=True))
+    pairs: Counter[tuple[int, int]] = Counter()
+    for predicted in found.predicted:
+        pairs.update(zip(found.truth.tolist(), predicted.tolist(), strict=True))
     classes = results["sets"][cell["set"]]["classes"]
     place = {part: cell[part] for part in ("set", "encoder", "method")}
     return [
-        {**place, "true": classes[true], "predicted": classes[predicted], "count": count}
+        {**place, "true": classes[true], "predicted": classes[predicted], "count": _mean(count, found)}
         for (true, predicted), count in pairs.most_common()
         if true != predicted
     ]
+
+
+def _mean(count: int, found: Predictions) -> int | float:
+    mean = count / len(found.seeds)
+    return int(mean) if mean == int(mean) else round(mean, 3)
 
 
 def clip_benchmark_record(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:

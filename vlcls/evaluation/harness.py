@@ -320,7 +320,7 @@ def _corrected(verdicts: Mapping[str, tuple[Any, Mapping[Any, Any]]], truth: Any
         }
         for spec, (predicted, references) in verdicts.items()
     }
-    return {spec: verdict(row, alpha) for spec, row in holm_corrected(table).items()}
+    return {spec: verdict(row, alpha) for spec, row in holm_corrected(table, alpha).items()}
 
 
 def _effective(shift: Shift, before: float, after: float) -> dict[str, Any] | None:

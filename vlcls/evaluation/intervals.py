@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +37,32 @@ def at_most_one(found: Estimate) -> Estimate:
 def proportion(right: int, count: int) -> Estimate | None:
     """An accuracy or any other part of a whole, with the Wilson interval; None of nothing."""
     return Estimate(right / count, *interval(right, count)) if count else None
+
+
+def over_seeds(each: Sequence[Estimate]) -> Estimate:
+    """The mean of a figure over seeds, with an interval that has both chances in it: which images there are,
+    and which texts were drawn.
+
+    The distances of the ends are those over images (their means) and that of the t interval of the mean over
+    seeds, added in quadrature. With one seed, or seeds that are all alike, the former alone.
+    """
+    from scipy.stats import t
+
+    values, lows, highs = (np.array([getattr(one, end) for one in each]) for end in ("value", "low", "high"))
+    value, count = float(values.mean()), len(values)
+    if count == 1 or (values == values[0]).all():
+        return each[0] if len(set(each)) == 1 else Estimate(value, float(lows.mean()), float(highs.mean()))
+    seeds = float(t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count))
+    ends = []
+    for apart in (value - float(lows.mean()), float(highs.mean()) - value):
+        # A basic interval may lie beside its figure.
+        ends.append(math.hypot(apart, seeds) if apart >= 0 else apart + seeds)
+    return Estimate(value, value - ends[0], value + ends[1])
+
+
+def part_of_one(found: Estimate) -> Estimate:
+    """The estimate of a part of a whole: no end is outside 0..1."""
+    return Estimate(found.value, min(max(found.low, 0.0), 1.0), min(max(found.high, 0.0), 1.0))
 
 
 def mean_interval(values: Any, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.kinds import COMMON, KINDS, Context, Options
 from vlcls.evaluation.method_options import check_options
-from vlcls.evaluation.verdicts import Reference
+from vlcls.evaluation.verdicts import SEEDS_ASKED, Reference
 from vlcls.prompts import PromptSet
 from vlcls.specs import as_number, as_truth, parse_spec
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
     from vlcls.encoders import Encoder
 
-#: Repetitions of a method with random texts, as in the WaffleCLIP paper.
-SEEDS = 7
+#: Repetitions of a method with random texts.
+SEEDS = SEEDS_ASKED
 
 
 @dataclass(frozen=True)

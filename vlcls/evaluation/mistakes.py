@@ -28,7 +28,7 @@ _SIDE = 176
 
 
 def calibration(results: Mapping[str, Any], folder: Path) -> Section | None:
-    """A reliability diagram for each cell, of its first seed."""
+    """A reliability diagram for each cell, of all predictions of all its seeds."""
     blocks = []
     drawn = count = 0
     for number, ((name, encoder), cells) in enumerate(by(results["cells"], "set", "encoder")):
@@ -53,7 +53,7 @@ def _diagram(
     results: Mapping[str, Any], cell: Mapping[str, Any], found: Predictions, identifier: str
 ) -> Figure:
     metrics = cell["metrics"]
-    bins = reliability(found.confidence[0], found.right[0], metrics["bins"])
+    bins = reliability(found.confidence.ravel(), found.right.ravel(), metrics["bins"])
     title = method_name(results, cell["method"])
     error = f"ECE {with_interval(metrics['ece'])} %"
     return Figure(
@@ -80,21 +80,30 @@ def mistakes(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None 
             blocks.append(Pairs(f"{where(results, name, encoder)}: {best['method']}", pairs))
     text = (
         "Pairs of classes that are confused most often, by the method of the highest top-1 that is no "
-        "control. The images are those about which it is most confident."
+        "control (means over its seeds). The images are those about which it is most confident."
     )
     return Section("mistakes", "Worst confusions", text, blocks) if blocks else None
 
 
 def _pairs(found: Predictions, classes: Sequence[str], name: str, image_of: ImageOf | None) -> Iterator[Pair]:
-    predicted, confidence = found.predicted[0], found.confidence[0]
-    for truth, given, count in worst_pairs(confusion(predicted, found.truth, len(classes)), _PAIRS):
-        rows = np.flatnonzero((found.truth == truth) & (predicted == given))
-        surest = rows[np.argsort(-confidence[rows], kind="stable")][:_EXAMPLES]
+    for truth, given, count in worst_pairs(all_confusions(found, len(classes)), _PAIRS):
+        mistaken = (found.truth == truth) & (found.predicted == given)
+        # Of several seeds the mean over those that are mistaken.
+        sure = np.where(mistaken, found.confidence, 0).sum(0) / np.maximum(mistaken.sum(0), 1)
+        rows = np.flatnonzero(mistaken.any(0))
+        surest = rows[np.argsort(-sure[rows], kind="stable")][:_EXAMPLES]
         examples = [
-            Mistake(found.images[row], _picture(image_of, name, found.images[row]), float(confidence[row]))
+            Mistake(found.images[row], _picture(image_of, name, found.images[row]), float(sure[row]))
             for row in surest
         ]
-        yield Pair(classes[truth], classes[given], count, int((found.truth == truth).sum()), examples)
+        images = int((found.truth == truth).sum())
+        yield Pair(classes[truth], classes[given], count / len(found.seeds), images, examples)
+
+
+def all_confusions(found: Predictions, classes: int) -> Any:
+    """The confusion matrix [C, C] of all seeds together."""
+    truth = np.tile(found.truth, len(found.seeds))
+    return confusion(found.predicted.ravel(), truth, classes)
 
 
 def _picture(image_of: ImageOf | None, name: str, image: str) -> str | None:

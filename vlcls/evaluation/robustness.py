@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
-from vlcls.evaluation.intervals import RESAMPLES, Estimate, proportion
+from vlcls.evaluation.intervals import RESAMPLES, Estimate, over_seeds, part_of_one, proportion
 from vlcls.files.text import read_lines
 
 #: Accuracies nearer to 0 or 1 than this are moved there before the logit, which has no value at 0 and 1.
@@ -223,22 +223,36 @@ def _part(cell: str, path: str | Path, line: int) -> float:
 
 @dataclass(frozen=True)
 class Group:
-    """The images of one group: how many, and how many of them are right."""
+    """The images of one group, and how many of them are right with each seed."""
 
     name: str
     images: int
-    right: int
+    right_of_seeds: tuple[int, ...]
+
+    @property
+    def right(self) -> float:
+        """Mean over seeds."""
+        return math.fsum(self.right_of_seeds) / len(self.right_of_seeds)
 
     @property
     def accuracy(self) -> Estimate | None:
-        """With its Wilson interval; None without images."""
-        return proportion(self.right, self.images)
+        """Mean over seeds, with an interval over images (Wilson's) and seeds; None without images."""
+        each = [proportion(right, self.images) for right in self.right_of_seeds]
+        found = [one for one in each if one is not None]
+        return part_of_one(over_seeds(found)) if found else None
+
+    def to_json(self) -> dict[str, Any]:
+        accuracy = self.accuracy
+        return {
+            "name": self.name, "images": self.images, "right": self.right,
+            "accuracy": None if accuracy is None else accuracy.to_json(),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Groups:
     """Accuracies over groups (Sagawa et al., "Distributionally Robust Neural Networks for Group Shifts",
-    ICLR 2020).
+    ICLR 2020). All are means over seeds.
 
     Attributes:
         groups: In the order given, those without images too.
@@ -262,16 +276,48 @@ class Groups:
         """Groups that nothing is known of: `worst` may not be the worst."""
         return tuple(group.name for group in self.groups if not group.images)
 
-    def to_json(self) -> dict[str, Any]:
-        def plain(group: Group) -> dict[str, Any]:
-            accuracy = group.accuracy
-            return vars(group) | {"accuracy": None if accuracy is None else accuracy.to_json()}
+    @property
+    def intervals(self) -> dict[str, Estimate]:
+        """`average` and `gap` with their intervals over images and seeds."""
+        whole = _joined(self.groups)
+        average, images = whole.accuracy, sum(group.images for group in self.groups)
+        assert average is not None  # there are images
+        others = [group for group in self.groups if group is not self.worst and group.images]
+        gap = Estimate(self.gap, self.gap, self.gap)
+        if others:
+            # average - worst = share of the others x (their accuracy - that of the worst)
+            apart = [_newcombe(*pair, images) for pair in _pairs(_joined(others), self.worst)]
+            gap = over_seeds(apart)
+        return {"average": average, "gap": Estimate(self.gap, max(gap.low, -1.0), min(gap.high, 1.0))}
 
+    def to_json(self) -> dict[str, Any]:
         return vars(self) | {
-            "groups": [plain(group) for group in self.groups],
-            "worst": plain(self.worst),
+            "groups": [group.to_json() for group in self.groups],
+            "worst": self.worst.to_json(),
             "empty": list(self.empty),
+            "intervals": {name: each.to_json() for name, each in self.intervals.items()},
         }
+
+
+def _joined(groups: Sequence[Group]) -> Group:
+    rights = tuple(sum(each) for each in zip(*(group.right_of_seeds for group in groups), strict=True))
+    return Group("", sum(group.images for group in groups), rights)
+
+
+def _pairs(others: Group, worst: Group) -> list[tuple[int, int, int, int]]:
+    """(right, images) of the others and of the worst group, for each seed."""
+    rights = zip(others.right_of_seeds, worst.right_of_seeds, strict=True)
+    return [(a, others.images, b, worst.images) for a, b in rights]
+
+
+def _newcombe(right: int, images: int, worst: int, of: int, total: int) -> Estimate:
+    """images / total x (right / images - worst / of), with Newcombe's interval (1998) from Wilson's."""
+    first, second = proportion(right, images), proportion(worst, of)
+    assert first is not None and second is not None
+    share, value = images / total, first.value - second.value
+    low = value - math.hypot(first.value - first.low, second.high - second.value)
+    high = value + math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(share * value, share * low, share * high)
 
 
 def over_groups(
@@ -287,7 +333,7 @@ def over_groups(
     group of the test set leaks.
 
     Args:
-        right: [N] bool.
+        right: [N] bool, or [S, N] of S seeds.
         groups: [N], the group of each image.
         names: All groups that there should be; by default those of the images, in alphabetical order.
         shares: Of each group in the training set, in any unit, for `Groups.reweighted`.
@@ -295,8 +341,8 @@ def over_groups(
     Raises:
         EvaluationError: Lengths that differ, no images, or groups that `names` or `shares` do not know.
     """
-    correct = np.asarray(right).astype(bool)
-    if correct.shape != (len(groups),) or not len(groups):
+    correct = np.atleast_2d(np.asarray(right).astype(bool))
+    if correct.ndim != 2 or correct.shape[1] != len(groups) or not correct.size:
         raise EvaluationError(f"{correct.shape} right or wrong for the groups of {len(groups)} images")
     order = sorted(set(groups)) if names is None else list(dict.fromkeys(names))
     unknown = sorted((set(groups) | set(shares or ())) - set(order))
@@ -304,8 +350,11 @@ def over_groups(
         raise EvaluationError(f"group {unknown[0]!r} is not among {', '.join(map(repr, order))}")
     place = {name: index for index, name in enumerate(order)}
     rows = np.array([place[name] for name in groups])
-    counts, hits = (np.bincount(each, minlength=len(order)).tolist() for each in (rows, rows[correct]))
-    found = tuple(Group(*each) for each in zip(order, counts, hits, strict=True))
+    counts = np.bincount(rows, minlength=len(order)).tolist()
+    hits = np.array([np.bincount(rows[seed], minlength=len(order)) for seed in correct]).T.tolist()
+    found = tuple(
+        Group(name, count, tuple(own)) for name, count, own in zip(order, counts, hits, strict=True)
+    )
     seen = [group for group in found if group.images]
     worst = min(seen, key=lambda group: group.right / group.images)
     average = float(correct.mean())

@@ -274,8 +274,8 @@ class Results(FileModel):
                     if name not in known:
                         raise ValueError(f"{what}.{place}.{part}: there is no {part} {name!r}")
         for place, cell in enumerate(self.cells):
-            if cell.metrics.classes != len(self.sets[cell.set].classes):
-                raise ValueError(f"cells.{place}.metrics.classes: not as many as the set has")
+            if cell.metrics.classes > len(self.sets[cell.set].classes):
+                raise ValueError(f"cells.{place}.metrics.classes: more than the set has")
         keys = [(cell.set, cell.encoder, cell.method) for cell in self.cells]
         if len(set(keys)) != len(keys):
             raise ValueError("cells: one is there twice")

@@ -86,8 +86,8 @@ def accuracy(results: Results) -> Section | None:
         return None
     text = (
         "Per cent of images whose class is the first (top-1) or among the first five (top-5); brackets hold "
-        "95 % intervals over images. Figures of methods with several seeds are means over them, intervals "
-        "those of the first."
+        "95 % intervals. Figures of methods with several seeds are means over them, and their intervals have "
+        "the spread between seeds in them."
     )
     shown = Figures(figures, text=left_out(len(given) - len(figures)))
     return Section("accuracy", "Accuracy", text, [shown, *tables])
@@ -151,15 +151,19 @@ def gains(results: Results) -> Section | None:
         return None
     text = (
         "Every method is compared on the same images with one prompt, and with controls whose texts say "
-        "nothing about the classes. Differences are in points of accuracy with paired 95 % bootstrap "
-        "intervals; p values are Holm-corrected over the table. Only a method that beats the controls is "
-        "better because of what its texts say."
+        "nothing about the classes. Differences are in points of accuracy with paired bootstrap intervals. "
+        "Intervals and p values are both Holm-corrected over the table: where there is no evidence of a "
+        "difference, 0 is in the interval. Only a method that beats the controls is better because of what "
+        "its texts say."
     )
     return Section("gains", "Is the gain real?", text, blocks)
 
 
 def _difference(given: Row | None) -> str:
-    return "" if given is None else f"{signed(given['difference'])}, p = {given['adjusted']:.2g}"
+    if given is None:
+        return ""
+    interval = given.get("simultaneous") or given["difference"]
+    return f"{signed(interval)}, p = {given['adjusted']:.2g}"
 
 
 def shifts(results: Results) -> Section | None:
@@ -239,7 +243,8 @@ def groups(results: Results) -> Section | None:
             caption = f"{where(results, cell['set'], cell['encoder'])}, by {column}"
             rows.setdefault(caption, []).append([
                 method_name(results, cell["method"]), worst["name"], with_interval(worst["accuracy"]),
-                str(worst["images"]), points(found["average"]), points(found["gap"]), points(found["mean"]),
+                str(worst["images"]), _of_groups(found, "average"), _of_groups(found, "gap"),
+                points(found["mean"]),
                 points(found["reweighted"]), str(len(found["groups"])), str(len(found["empty"]) or ""),
             ])  # fmt: skip
     if not rows:
@@ -248,9 +253,17 @@ def groups(results: Results) -> Section | None:
         "method", "worst group", "#its accuracy", "#its images", "#average", "#gap, points",
         "#mean of groups", "#reweighted", "#groups", "#without images",
     )  # fmt: skip
-    text = "The group of images of the least accuracy, and how far it is below the average over all images."
+    text = (
+        "The group of images of the least accuracy, and how far it is below the average over all images. "
+        "All figures of methods with several seeds are means over them."
+    )
     tables = [_without_empty(Table(caption, columns, some)) for caption, some in rows.items()]
     return Section("groups", "Worst group", text, tables)
+
+
+def _of_groups(found: Row, name: str) -> str:
+    interval = (found.get("intervals") or {}).get(name)
+    return with_interval(interval) if interval else points(found[name])
 
 
 def corruptions(results: Results) -> Section | None:

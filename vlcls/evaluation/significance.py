@@ -13,6 +13,10 @@ what its texts say does not matter: then the variance counts once more, for that
 draws of random words can differ by four points on EuroSAT, and every test over images alone will call that
 significant.) A t test on the variances of images and texts together takes this in, with the few degrees of
 freedom that a few seeds give; the p value is the larger one of both tests.
+
+A table of many comparisons is corrected with Holm, and so are the intervals in it: each is at the level of
+its step, so that what a reader sees is what was decided. An interval at 95 % of its own beside a p value of
+the whole table may exclude 0 where there is no evidence.
 """
 
 from __future__ import annotations
@@ -46,6 +50,12 @@ class Difference:
         seeds, reference_seeds: Runs of each.
         p_value: That they differ by chance; not corrected.
         adjusted: The same, Holm-corrected over a table; `p_value` until `holm_corrected` has seen it.
+        simultaneous: The difference with the interval that goes with `adjusted`: at the level of its step in
+            Holm's procedure, and with 0 inside just if the difference is not significant there.
+        p_images: The p value over images alone, as if other draws of texts gave the same.
+        between_seeds: Standard deviation of accuracy between the runs of the side with random texts (of both,
+            the larger one), beyond what images explain; None without several seeds.
+        freedom: Degrees of freedom of that; None without several seeds.
     """
 
     accuracy: float
@@ -57,9 +67,19 @@ class Difference:
     reference_seeds: int
     p_value: float
     adjusted: float
+    simultaneous: Estimate
+    p_images: float
+    between_seeds: float | None = None
+    freedom: float | None = None
+
+    @property
+    def few_draws(self) -> bool:
+        """Images tell the two apart, and only the spread between draws of random texts does not."""
+        return self.p_value > self.p_images and self.between_seeds is not None
 
     def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"difference": self.difference.to_json()}
+        plain = {"difference": self.difference.to_json(), "simultaneous": self.simultaneous.to_json()}
+        return vars(self) | plain
 
 
 def compare_predictions(
@@ -100,13 +120,18 @@ def compare_right(
     apart = int(values @ counts) / (unit * total)
     gained = float(ours @ (len(reference) - theirs)) / unit
     lost = float((len(right) - ours) @ theirs) / unit
+    estimate = Estimate(apart, low, high)
     if unit == 1:
         p_value = mcnemar([int(lost)], [int(gained)])[0]
-    else:
-        flipped = _flip_test(values, counts, rng, samples)
-        p_value = max(flipped, _t_test(values / unit, counts, texts))
-    estimate = Estimate(apart, low, high)
-    return Difference(first, second, estimate, gained, lost, *seeds, p_value, p_value)
+        return Difference(
+            first, second, estimate, gained, lost, *seeds, p_value, p_value, estimate, p_value
+        )  # fmt: skip
+    p_images = max(_flip_test(values, counts, rng, samples), _t_test(values / unit, counts, (0.0, math.inf)))
+    p_value = max(p_images, _t_test(values / unit, counts, texts))
+    spread = max(_spread(runs) for runs in (right, reference))
+    return Difference(
+        first, second, estimate, gained, lost, *seeds, p_value, p_value, estimate, p_images, spread, texts[1]
+    )  # fmt: skip
 
 
 def right_of(predicted: Any, truth: Any) -> NDArray[np.bool_]:
@@ -139,9 +164,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def holm_corrected(
-    table: Mapping[str, Mapping[str, Difference]],
+    table: Mapping[str, Mapping[str, Difference]], alpha: float = 0.05
 ) -> dict[str, dict[str, Difference]]:
-    """A table of methods by references with `adjusted` set, over all of its cells.
+    """A table of methods by references with `adjusted` and `simultaneous` set, over all of its cells.
 
     Cells without an image that only one of both has right are left out of the count: they can never be
     significant, and which cells these are says nothing about the direction of any difference.
@@ -150,11 +175,55 @@ def holm_corrected(
     tested = [
         (method, name) for method, name in cells if table[method][name].gained or table[method][name].lost
     ]
-    found = dict(zip(tested, holm([table[method][name].p_value for method, name in tested]), strict=True))
+    p_values = [table[method][name].p_value for method, name in tested]
+    found = dict(zip(tested, zip(holm(p_values), _levels(p_values, alpha), strict=True), strict=True))
     return {
-        method: {name: replace(each, adjusted=found.get((method, name), 1.0)) for name, each in row.items()}
+        method: {
+            name: _corrected(each, *found[method, name], alpha)
+            if (method, name) in found
+            else replace(each, adjusted=1.0)
+            for name, each in row.items()
+        }
         for method, row in table.items()
     }
+
+
+def _levels(p_values: Sequence[float], alpha: float) -> list[float]:
+    """The level at which Holm's procedure looks at each: alpha / (m - k + 1) of the k-th smallest, and for
+    all behind the first that is not significant the level of that one."""
+    order = np.argsort(p_values, kind="stable")
+    levels = [alpha] * len(order)
+    level = alpha
+    stopped = False
+    for step, place in enumerate(order):
+        if not stopped:
+            level = alpha / (len(order) - step)
+            stopped = p_values[place] > level
+        levels[place] = level
+    return levels
+
+
+def _corrected(each: Difference, adjusted: float, level: float, alpha: float) -> Difference:
+    """With the interval of this level: the distances of the ends at 95 %, stretched by quantiles.
+
+    A bootstrap and a test may disagree about 0 by a hair: the test decides, and the end moves to 0.
+    """
+    from scipy.stats import t
+
+    freedom = math.inf if each.freedom is None else each.freedom
+    middle = each.difference
+    if level <= 0:  # nothing is ever significant: the interval has no end within 1
+        return replace(each, adjusted=adjusted, simultaneous=Estimate(middle.value, -1.0, 1.0))
+    stretch = float(t.ppf(1 - level / 2, freedom) / t.ppf(0.975, freedom))
+    low = max(middle.value - stretch * (middle.value - middle.low), -1.0)
+    high = min(middle.value + stretch * (middle.high - middle.value), 1.0)
+    if adjusted > alpha:
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif middle.value > 0:
+        low = max(low, 0.0)
+    else:
+        high = min(high, 0.0)
+    return replace(each, adjusted=adjusted, simultaneous=Estimate(middle.value, low, high))
 
 
 # ---- the parts of a comparison -------------------------------------------------------------------------
@@ -177,6 +246,13 @@ def _texts(right: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[floa
     if len(right) == len(reference) == 1:
         return 0.0, math.inf
     return variance, shown**2 / squares if squares else 1.0
+
+
+def _spread(runs: NDArray[np.bool_]) -> float:
+    """Standard deviation of accuracy between runs bool[S, N], beyond what images explain; 0 of one."""
+    if len(runs) < 2:
+        return 0.0
+    return math.sqrt(max(0.0, float(runs.mean(1).var(ddof=1)) - _noise_of_images(runs)))
 
 
 def _noise_of_images(right: NDArray[np.bool_]) -> float:

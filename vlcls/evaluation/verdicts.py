@@ -34,6 +34,8 @@ ONE_PROMPT: Reference = "one prompt"
 #: Whose texts say nothing of the class. The template ensemble is one, but says nothing about descriptors.
 RANDOM_CONTROLS: tuple[Reference, ...] = ("WaffleCLIP", "shared random descriptors", "swapped descriptors")
 CONTROLS: tuple[Reference, ...] = ("template ensemble", *RANDOM_CONTROLS)
+#: What the WaffleCLIP paper takes, and `vlcls evaluate` if nothing is said.
+SEEDS_ASKED = 7
 #: A control explains a gain if it has at least this part of it.
 _EXPLAINS = 0.5
 
@@ -94,7 +96,7 @@ def judge_gains(
             str(name): compare_right(right, other, seed=seed, samples=samples)
             for name, other in others.items()
         }
-    return {method: verdict(row, alpha) for method, row in holm_corrected(table).items()}
+    return {method: verdict(row, alpha) for method, row in holm_corrected(table, alpha).items()}
 
 
 def verdict(comparisons: Mapping[str, Difference], alpha: float = 0.05) -> Verdict:
@@ -106,13 +108,15 @@ def verdict(comparisons: Mapping[str, Difference], alpha: float = 0.05) -> Verdi
     if ONE_PROMPT not in comparisons:
         raise EvaluationError("a gain is over one prompt: compare with it")
     over = comparisons[ONE_PROMPT]
+    run: list[Reference] = [name for name in (ONE_PROMPT, *CONTROLS) if name in comparisons]
+    luck = _few_draws(comparisons, run, alpha)
     if over.adjusted > alpha or not over.difference.value:
-        said = f"No evidence of a difference from one prompt ({_figures(over)})."
+        said = f"No evidence of a difference from one prompt ({_figures(over)}).{luck}"
         return Verdict("no evidence", said, comparisons)
     if over.difference.value < 0:
         return Verdict("worse", f"Worse than one prompt ({_figures(over)}).", comparisons)
     reason, why = _why(comparisons, alpha)
-    return Verdict(reason, f"{why} Over one prompt: {_figures(over)}.", comparisons)
+    return Verdict(reason, f"{why} Over one prompt: {_figures(over)}.{luck}", comparisons)
 
 
 def _why(comparisons: Mapping[str, Difference], alpha: float) -> tuple[Reason, str]:
@@ -157,11 +161,29 @@ def _of_gain(share: float) -> str:
 
 
 def _figures(comparison: Difference) -> str:
-    found = comparison.difference
+    """With the interval that goes with the p value: both are of the whole table."""
+    found = comparison.simultaneous
     return (
-        f"{100 * found.value:+.2f} points, 95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, "
-        f"p = {comparison.adjusted:.2g} after Holm"
+        f"{100 * found.value:+.2f} points, interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, "
+        f"p = {comparison.adjusted:.2g}, both after Holm"
     )
+
+
+def _few_draws(comparisons: Mapping[str, Difference], names: list[Reference], alpha: float) -> str:
+    """Why a large difference may count for nothing: a few draws of texts that differ among themselves."""
+    said = []
+    for name in names:
+        each = comparisons[name]
+        if each.few_draws and each.adjusted > alpha and each.p_images <= alpha:
+            draws, spread = max(each.seeds, each.reference_seeds), 100 * (each.between_seeds or 0)
+            said.append(
+                f"{name} ({100 * each.difference.value:+.2f} points, p = {each.adjusted:.2g}): images alone "
+                f"would tell them apart, but {draws} draws differ by {spread:.1f} points among themselves "
+                "(standard deviation)"
+            )
+    if not said:
+        return ""
+    return f" Few draws of random texts: {'; '.join(said)}; seeds={3 * SEEDS_ASKED} would tell more."
 
 
 def _listed(names: list[Reference]) -> str:
