@@ -15,7 +15,7 @@ from vlcls.evaluation.calibration import reliability
 from vlcls.evaluation.figures import reliability_diagram
 from vlcls.evaluation.metrics import confusion, worst_pairs
 from vlcls.evaluation.run_files import Predictions, read_predictions
-from vlcls.evaluation.sections import MOST_FIGURES, by, left_out, method_name, where
+from vlcls.evaluation.section_rows import MOST_FIGURES, by, left_out, method_name, where
 
 if TYPE_CHECKING:
     from PIL.Image import Image

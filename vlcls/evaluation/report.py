@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import MissingExtraError
-from vlcls.evaluation import sections
+from vlcls.evaluation import sections, side_sections
 from vlcls.evaluation.blocks import Section, clean, markdown
 from vlcls.evaluation.mistakes import ImageOf, calibration, mistakes
 from vlcls.evaluation.run_folder import write_files
@@ -54,11 +54,11 @@ def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None
         calibration(results, folder),
         mistakes(results, folder, image_of),
         sections.groups(results),
-        sections.corruptions(results),
-        sections.rationales(results),
-        sections.discoveries(results),
-        sections.unreadable(results),
-        sections.problems(results),
+        side_sections.corruptions(results),
+        side_sections.rationales(results),
+        side_sections.discoveries(results),
+        side_sections.unreadable(results),
+        side_sections.problems(results),
     ]
     return [section for section in found if section is not None]
 

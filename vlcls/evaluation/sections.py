@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from vlcls.evaluation.blocks import (
     Block,
@@ -19,19 +17,18 @@ from vlcls.evaluation.blocks import (
     signed,
     with_interval,
 )
-from vlcls.evaluation.figures import Dots, dot_chart, scatter, stacked_bars
-
-Results = Mapping[str, Any]
-Row = Mapping[str, Any]
-#: Of one kind in a report, and rows of a list.
-MOST_FIGURES, MOST_ROWS = 48, 50
-#: Quadrants of rationales in words.
-_QUADRANTS = {
-    "RR": "category right, rationale right",
-    "RW": "category right, rationale wrong",
-    "WR": "category wrong, rationale right",
-    "WW": "both wrong",
-}
+from vlcls.evaluation.figures import Dots, dot_chart, scatter
+from vlcls.evaluation.section_rows import (
+    MOST_FIGURES,
+    Results,
+    Row,
+    by,
+    columns_of,
+    left_out,
+    method_name,
+    where,
+    without_empty,
+)
 
 
 def what_was_run(results: Results) -> Section:
@@ -59,11 +56,11 @@ def what_was_run(results: Results) -> Section:
     versions = {"vlcls": results["vlcls"], **results["versions"], **results["hardware"]}
     text = f"With {', '.join(f'{name} {value}' for name, value in versions.items())}."
     return Section("run", "What was run", text, [
-        Table("Sets", _columns("set", "#images", "#not read", "#classes", "where from", "content"),
+        Table("Sets", columns_of("set", "#images", "#not read", "#classes", "where from", "content"),
               [_set_row(name, s) for name, s in results["sets"].items()]),
-        Table("Encoders", _columns("encoder", "scores", "precision", "#logit scale", "fingerprint"),
+        Table("Encoders", columns_of("encoder", "scores", "precision", "#logit scale", "fingerprint"),
               encoders),
-        Table("Methods", _columns("method", "option", "reference", "#seeds", "what it does"), methods),
+        Table("Methods", columns_of("method", "option", "reference", "#seeds", "what it does"), methods),
     ])  # fmt: skip
 
 
@@ -130,7 +127,7 @@ def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
             figures += [with_interval(metrics["ece"])]
         rows.append([method_name(results, cell["method"]), *figures, str(cell["prompts"])])
     caption = where(results, name, cells[0]["encoder"])
-    return _without_empty(Table(caption, _columns("method", *titles, "#prompts"), rows))
+    return without_empty(Table(caption, columns_of("method", *titles, "#prompts"), rows))
 
 
 def gains(results: Results) -> Section | None:
@@ -216,7 +213,7 @@ def _scatter(shift: str, rows: Sequence[Row], number: int) -> Iterator[Figure]:
 
 
 def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
-    columns = _columns(
+    columns = columns_of(
         "method", "#before", "#after", "#drop, points", "#drop, relative %",
         "#effective robustness, points", "", "#classes",
     )  # fmt: skip
@@ -231,7 +228,7 @@ def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
             "outside the fit set's range" if robust and not robust["inside"] else "",
             str(row["classes"]),
         ])  # fmt: skip
-    return _without_empty(Table(caption, columns, table))
+    return without_empty(Table(caption, columns, table))
 
 
 def groups(results: Results) -> Section | None:
@@ -249,7 +246,7 @@ def groups(results: Results) -> Section | None:
             ])  # fmt: skip
     if not rows:
         return None
-    columns = _columns(
+    columns = columns_of(
         "method", "worst group", "#its accuracy", "#its images", "#average", "#gap, points",
         "#mean of groups", "#reweighted", "#groups", "#without images",
     )  # fmt: skip
@@ -257,154 +254,10 @@ def groups(results: Results) -> Section | None:
         "The group of images of the least accuracy, and how far it is below the average over all images. "
         "All figures of methods with several seeds are means over them."
     )
-    tables = [_without_empty(Table(caption, columns, some)) for caption, some in rows.items()]
+    tables = [without_empty(Table(caption, columns, some)) for caption, some in rows.items()]
     return Section("groups", "Worst group", text, tables)
 
 
 def _of_groups(found: Row, name: str) -> str:
     interval = (found.get("intervals") or {}).get(name)
     return with_interval(interval) if interval else points(found[name])
-
-
-def corruptions(results: Results) -> Section | None:
-    """One table for each kind of mean, one column for each corruption."""
-    several = _several(results)
-    tables = []
-    for (name, baseline, data), rows in by(results["corruptions"], "name", "baseline", "set"):
-        kinds = list(dict.fromkeys(kind for row in rows for kind in row["errors"]))
-        columns = [*_columns("method", *(["encoder"] if several else []), "#mean"),
-                   *(Column(kind, True) for kind in kinds)]  # fmt: skip
-        table = [
-            [method_name(results, row["method"]), *([row["encoder"]] if several else []),
-             f"{row['mean']:.1f}",
-             *(f"{row['errors'][kind]:.1f}" if kind in row["errors"] else "" for kind in kinds)]
-            for row in rows
-        ]  # fmt: skip
-        unit = f"per cent of the errors of {baseline}" if baseline else "per cent"
-        tables.append(Table(f"{name}, {data}, {unit}", columns, table))
-    text = "Errors, means over severities: less is better."
-    return Section("corruptions", "Corrupted images", text, tables) if tables else None
-
-
-def discoveries(results: Results) -> Section | None:
-    """Methods that got no class names: how well the names they found fit the true ones."""
-    rows = results.get("discoveries") or []
-    if not rows:
-        return None
-    columns = _columns(
-        "method", "#cluster accuracy", "#semantic similarity", "#semantic IoU", "#images",
-        "#without a candidate", "most frequent names",
-    )  # fmt: skip
-    tables = []
-    for (data, encoder), some in by(rows, "set", "encoder"):
-        table = [
-            [method_name(results, row["method"]),
-             *(points(row[name]) for name in ("cluster_accuracy", "semantic_similarity", "semantic_iou")),
-             str(row["images"]), str(row["fallbacks"] or ""),
-             ", ".join(f"{name} ({count})" for name, count in row["names"])]
-            for row in some
-        ]  # fmt: skip
-        tables.append(_without_empty(Table(where(results, data, encoder), columns, table)))
-    text = "Names found without a list, against the true class names; see the CaSED paper for the metrics."
-    return Section("discoveries", "Without a list of names", text, tables)
-
-
-def rationales(results: Results) -> Section | None:
-    """Quadrants: category right or wrong, rationale right or wrong."""
-    rows = results.get("rationales") or []
-    if not rows:
-        return None
-    names = list(_QUADRANTS)
-    titles = [f"{where(results, row['set'], row['encoder'])}, {row['method']}" for row in rows]
-    found = [row["quadrants"] for row in rows]
-    bars = [
-        (title, [each[name]["value"] for name in names])
-        for title, each in zip(titles, found, strict=True) if each["images"]
-    ]  # fmt: skip
-    label = "Right for the right reasons: " + "; ".join(
-        title + "".join(f", {name} {100 * value:.0f} %" for name, value in zip(names, values, strict=True))
-        for title, values in bars
-    )
-    blocks: list[Block] = []
-    if bars:
-        parts = [f"{name}: {said}" for name, said in _QUADRANTS.items()]
-        shown = bars[:MOST_FIGURES]
-        blocks.append(Figures([Figure(stacked_bars(shown, parts, label, "rationales"), "Quadrants, %")]))
-    columns = _columns("what", *(f"#{name}" for name in names), "#category right", "#images")
-    table = [
-        [title, *(with_interval(each[name]) for name in (*names, "accuracy")), str(each["images"])]
-        for title, each in zip(titles, found, strict=True)
-    ]
-    blocks.append(Table("Parts of all images, %", columns, table))
-    text = "Whether the category is right, and whether the true rationale comes with the category predicted."
-    return Section("rationales", "Right for the right reasons?", text, blocks)
-
-
-def unreadable(results: Results) -> Section | None:
-    """Images that were left out of every method alike."""
-    rows = [
-        [bad["image"], name, bad["error"]] for name, s in results["sets"].items() for bad in s["unreadable"]
-    ]
-    if not rows:
-        return None
-    more = f" {len(rows) - MOST_ROWS} more are in unreadable.jsonl." if len(rows) > MOST_ROWS else ""
-    text = f"{len(rows)} images could not be read. They are left out of every method alike.{more}"
-    table = Table("Not read", _columns("image", "set", "why"), rows[:MOST_ROWS])
-    return Section("unreadable", "Images that could not be read", text, [table])
-
-
-def problems(results: Results) -> Section | None:
-    """What the check of class names found."""
-    rows = [[name, said] for name, s in results["sets"].items() for said in s["problems"]]
-    if not rows:
-        return None
-    more = f" {len(rows) - MOST_ROWS} more are in results.json." if len(rows) > MOST_ROWS else ""
-    text = (
-        f"Zero-shot accuracy depends on the names of classes. Look at these before trusting a figure.{more}"
-    )
-    table = Table("Class names", _columns("set", "what was found"), rows[:MOST_ROWS])
-    return Section("problems", "Problems with class names", text, [table])
-
-
-# ---- shared by the sections ----------------------------------------------------------------------------
-
-
-def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
-    """Rows with equal values of some keys together, in the order of the first of each."""
-
-    def key(row: Row) -> Any:
-        return row[keys[0]] if len(keys) == 1 else tuple(row[name] for name in keys)
-
-    order = {value: place for place, value in enumerate(dict.fromkeys(map(key, rows)))}
-    ordered = sorted(rows, key=lambda row: order[key(row)])
-    return [(value, list(some)) for value, some in groupby(ordered, key)]
-
-
-def method_name(results: Results, method: str) -> str:
-    """With what it is there for, if it is a control."""
-    return f"{method} (control)" if results["methods"].get(method, {}).get("control") else method
-
-
-def left_out(count: int) -> str:
-    """What stands below figures of which some are not shown."""
-    return f"{count} more are not drawn; the tables have their figures." if count > 0 else ""
-
-
-def where(results: Results, name: str, encoder: str) -> str:
-    """With the encoder, if there are several."""
-    return f"{name}, {encoder}" if _several(results) else name
-
-
-def _several(results: Results) -> bool:
-    return len({cell["encoder"] for cell in results["cells"]}) > 1
-
-
-def _columns(*titles: str) -> list[Column]:
-    """Of numbers where a title begins with "#"."""
-    return [Column(title.removeprefix("#"), title.startswith("#")) for title in titles]
-
-
-def _without_empty(table: Table) -> Table:
-    kept = [place for place in range(len(table.columns)) if any(row[place] for row in table.rows)]
-    columns = [table.columns[place] for place in kept]
-    return Table(table.caption, columns, [[row[place] for place in kept] for row in table.rows])
