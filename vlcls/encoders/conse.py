@@ -18,6 +18,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,8 @@ class SeenClasses:
 
 @dataclass(frozen=True)
 class Part:
-    """One joint space: both functions lead into it, neither looks at more than one row at a time.
+    """One joint space: both functions lead into it, neither looks at more than one row at a time, and both
+    can be pickled.
 
     Attributes:
         image: Pooled image features Tensor[N, K] -> Tensor[N, D].
@@ -140,23 +142,28 @@ def convex(seen: SeenClasses, top: int, temperature: float, centred: bool) -> Pa
             (it makes most of every cosine) does not count.
     """
     origin = seen.names.mean(dim=0) if centred else torch.zeros_like(seen.names[0])
+    image = partial(_convex_image, seen=seen, top=top, temperature=temperature, origin=origin)
+    return Part(image, partial(torch.sub, other=origin), seen.names.shape[1])
 
-    def image(features: Tensor) -> Tensor:
-        logits = features @ seen.weight.T + seen.bias
-        return convex_combination((logits / temperature).softmax(dim=1), seen.names, top) - origin
 
-    return Part(image, lambda sentences: sentences - origin, seen.names.shape[1])
+def _convex_image(
+    features: Tensor, *, seen: SeenClasses, top: int, temperature: float, origin: Tensor
+) -> Tensor:
+    logits = features @ seen.weight.T + seen.bias
+    return convex_combination((logits / temperature).softmax(dim=1), seen.names, top) - origin
 
 
 def ridge(seen: SeenClasses, penalty: float) -> Part:
     """Ridge regression: the name goes to the image features' space, linearly."""
     origin = seen.names.mean(dim=0)
     coefficients = ridge_map(seen.names - origin, seen.weight - seen.weight.mean(dim=0), penalty)
+    return Part(
+        nn.Identity(), partial(_ridge_text, origin=origin, coefficients=coefficients), seen.weight.shape[1]
+    )
 
-    def text(sentences: Tensor) -> Tensor:
-        return (sentences - origin) @ coefficients
 
-    return Part(lambda features: features, text, seen.weight.shape[1])
+def _ridge_text(sentences: Tensor, *, origin: Tensor, coefficients: Tensor) -> Tensor:
+    return (sentences - origin) @ coefficients
 
 
 def synthesized(seen: SeenClasses, sharpness: float) -> Part:
@@ -168,12 +175,15 @@ def synthesized(seen: SeenClasses, sharpness: float) -> Part:
     origin = seen.names.mean(dim=0)
     names = F.normalize(seen.names - origin, dim=1)
     weight = seen.weight - seen.weight.mean(dim=0)
+    text = partial(_synthesized_text, origin=origin, names=names, weight=weight, sharpness=sharpness)
+    return Part(nn.Identity(), text, weight.shape[1])
 
-    def text(sentences: Tensor) -> Tensor:
-        cosines = F.normalize(sentences - origin, dim=1) @ names.T
-        return (sharpness * cosines).softmax(dim=1) @ weight
 
-    return Part(lambda features: features, text, weight.shape[1])
+def _synthesized_text(
+    sentences: Tensor, *, origin: Tensor, names: Tensor, weight: Tensor, sharpness: float
+) -> Tensor:
+    cosines = F.normalize(sentences - origin, dim=1) @ names.T
+    return (sharpness * cosines).softmax(dim=1) @ weight
 
 
 PARTS: dict[str, Callable[..., Part]] = {"convex": convex, "ridge": ridge, "synthesized": synthesized}
