@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import vlcls
-from vlcls.explain import doubted_labels, suggest_names, wordnet_names
+from vlcls.explain import doubted_labels, doubted_out_of_fold, suggest_names, wordnet_names
 from vlcls.labelled import LabelledEmbeddings, embed_labelled, labelled_folder
 from vlcls.labels import Labels
 from vlcls.learning import Training, learn_from_embeddings
@@ -68,13 +68,13 @@ def planted_errors(plain: vlcls.PromptClassifier, embedded: LabelledEmbeddings, 
     """A tenth (rounded up) of one class's labels are made another class's; the names are learned from all."""
     from sklearn.metrics import average_precision_score
 
-    yield ["class", "flipped", "average precision, learned names", "zero-shot"]
-    total: dict[str, list[float]] = {"learned": [], "plain": []}
+    yield ["class", "flipped", "average precision, learned names", "zero-shot", "out of fold"]
+    total: dict[str, list[float]] = {"learned": [], "plain": [], "fold": []}
     count = len(plain.labels)
     for index, name in enumerate(plain.labels.reported):
         own = (embedded.class_indices == index).nonzero().flatten()
         flips = math.ceil(FLIPPED * len(own))
-        found: dict[str, list[float]] = {"learned": [], "plain": []}
+        found: dict[str, list[float]] = {"learned": [], "plain": [], "fold": []}
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
             flipped = own[torch.randperm(len(own), generator=generator)[:flips]]
@@ -82,9 +82,14 @@ def planted_errors(plain: vlcls.PromptClassifier, embedded: LabelledEmbeddings, 
             wrong[flipped] = (index + torch.randint(1, count, (flips,), generator=generator)) % count
             noisy = replace(embedded, class_indices=wrong)
             result = learn_from_embeddings(plain, noisy, validation=0, settings=Training(seed=seed))
-            for key, classifier in (("learned", result.classifier), ("plain", plain)):
+            doubts = {
+                "learned": doubted_labels(result.classifier, noisy),
+                "plain": doubted_labels(plain, noisy),
+                "fold": doubted_out_of_fold(noisy, plain.labels.reported, seed=seed).doubts,
+            }
+            for key, doubted in doubts.items():
                 scores = np.zeros(len(noisy))
-                for doubt in doubted_labels(classifier, noisy):
+                for doubt in doubted:
                     scores[doubt.row] = doubt.score
                 planted = np.isin(np.arange(len(noisy)), flipped.numpy())
                 found[key].append(float(average_precision_score(planted, scores)))

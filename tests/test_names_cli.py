@@ -128,7 +128,8 @@ def test_names_to_read(run, learned):
     rows = out.splitlines()
     assert rows[0].split() == ["class", "token", "nearest", "words", "now", "moved", "rank", "own", "name"]
     assert [row.split()[0] for row in rows[1:6]] == ["cat", "dog", "small", "red", "apple"]
-    assert "labels: the learned names " in out and "nearer to " in out
+    assert "\nlabels: " in out and "nearer to " in out
+    assert "judged: 24 images, each by a probe that did not learn from it (five folds)" in out
     assert all(row.count(", ") == 2 for row in rows[1:6])
 
 
@@ -149,8 +150,48 @@ def test_names_to_pipe_with_suggestions_and_a_sheet(run, learned, photos, tmp_pa
     assert [row["label"] for row in names] == list(CLASSES)
     assert all(len(row["suggestions"]) == 3 and len(row["vectors"][0]["nearest"]) == 5 for row in names)
     assert labels == sorted(labels, key=lambda row: -row["score"])
+    assert labels and rows[-1] == {"kind": "judged", "by": "names", "judged": 24, "not_judged": 0}
     assert code == 0 and err.strip() == str(tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_names_judge_only_what_they_did_not_learn_from(run, learned, photos, tmp_path):
+    import shutil
+
+    report = json.loads((learned / "training.json").read_text())
+    parts = {row["image"]: row["part"] for row in report["images"]}
+    learned_from = sum(part == "train" for part in parts.values())
+    shutil.copytree(learned, tmp_path / "copy")
+    for more in ((), ("--images", photos)):
+        asked = ("names", "inspect", tmp_path / "copy", "--judge", "names", *more)
+        code, out, err = run(*asked)
+        left = 24 - learned_from
+        if left:
+            assert f"judged: {left} images that the learned names did not learn from" in out
+            assert f"{learned_from} that they learned from were not judged" in out
+            rows = [json.loads(line) for line in run(*asked, "-f", "jsonl")[1].splitlines()]
+            for row in rows:
+                assert row["kind"] != "label" or parts[row["image"]] != "train"
+            assert rows[-1] == {"kind": "judged", "by": "names", "judged": left, "not_judged": learned_from}
+        assert code == 0
+    for row in report["images"]:
+        row["part"] = "train"
+    (tmp_path / "copy/training.json").write_text(json.dumps(report))
+    code, out, err = run("names", "inspect", tmp_path / "copy", "--judge", "names")
+    assert code == 0 and "learned from all 24 images" in err and "labels:" not in out
+
+
+def test_images_that_cannot_be_read_are_said(run, learned, photos, tmp_path):
+    import shutil
+
+    shutil.copytree(photos, tmp_path / "photos")
+    next((tmp_path / "photos").rglob("*.png")).write_bytes(b"no image")
+    code, out, err = run("names", "inspect", learned, "--images", tmp_path / "photos")
+    assert code == 3 and "not read: " in err and "judged: 23 images that the learned names did not" in out
+    # Nothing to draw is no error.
+    sheet = tmp_path / "sheet.png"
+    code, _, err = run("names", "inspect", learned, "--doubts", "0", "--sheet", sheet)
+    assert code == 0 and "is not drawn" in err and not sheet.exists()
 
 
 def test_images_that_are_gone_are_said_to_be(run, learned, tmp_path):
@@ -161,7 +202,7 @@ def test_images_that_are_gone_are_said_to_be(run, learned, tmp_path):
     report["images"][0]["image"] = str(tmp_path / "gone.png")
     (tmp_path / "copy/training.json").write_text(json.dumps(report))
     code, _, err = run("names", "inspect", tmp_path / "copy")
-    assert code == 0 and "1 of the 24 images it was learned from are not found" in err
+    assert code == 0 and "1 of the 24 images it was made with are not found" in err
     (tmp_path / "copy/training.json").write_text("{}")
     code, _, err = run("names", "inspect", tmp_path / "copy")
     assert code == 1 and "is damaged" in err

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlcls.cli.classify import SOME_IMAGES_FAILED
 from vlcls.cli.learning import (
     Dataset,
     Epochs,
@@ -29,6 +30,7 @@ from vlcls.cli.learning import (
     starting_point,
     typed_encoder,
 )
+from vlcls.cli.names_labels import Judge, Judged, judged_labels
 from vlcls.cli.options import (
     OUTPUT,
     Articles,
@@ -46,11 +48,11 @@ from vlcls.cli.options import (
 )
 from vlcls.cli.output import Format, opened
 from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.files.terminal import printable
 from vlcls.files.writing import check_output_folder
 
 if TYPE_CHECKING:
-    from vlcls.explain import Doubt, NameReading, Suggestion
-    from vlcls.labelled import LabelledEmbeddings
+    from vlcls.explain import NameReading, Suggestion
 
 app = typer.Typer(no_args_is_help=True, help="Read learned names, add classes, test them.")
 
@@ -64,8 +66,16 @@ def inspect(
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", show_default="the images it was learned from",
+            metavar="FOLDER", show_default="the images it was made with",
             help="Labelled images whose labels to check: FOLDER/CLASS/.",
+        ),
+    ] = None,
+    judge: Annotated[
+        Judge | None,
+        typer.Option(
+            show_default="names for --images that they did not learn from, else out-of-fold",
+            help="What judges labels: for each image a probe that learned from the others; or the learned "
+            "names, of images that they did not learn from.",
         ),
     ] = None,
     candidates: Annotated[
@@ -101,8 +111,9 @@ def inspect(
     """Say what the learned names have become, and which labels they doubt.
 
     For each name: the nearest whole words of the text tower's vocabulary to each of its vectors, how far each
-    has moved, and the rank that its original word has now. Names that are nearer to another class's name. The
-    images that the learned names disagree with the label of: likely label errors.
+    has moved, and the rank that its original word has now. Names that are nearer to another class's name.
+    Images whose label the other images do not bear out: likely label errors. No image is judged by what has
+    learned from it.
 
     [bold]Examples[/]
 
@@ -114,11 +125,10 @@ def inspect(
         raise typer.BadParameter("names and labels do not fit into one table: take jsonl")
     ready = saved(folder, typed_encoder(context, encoder), device, precision)
     with status("reading names"):
-        from vlcls.explain import doubted_labels, read_names, save_sheet, suggest_names
+        from vlcls.explain import read_names, save_sheet, suggest_names
 
-        readings = read_names(ready, words=top)
-    embedded = _learned_from(folder, images, ready, cache)
-    doubted = () if embedded is None else doubted_labels(ready, embedded)
+    readings = read_names(ready, words=top)
+    found = judged_labels(folder, images, ready, judge, cache)
     suggested: dict[int, tuple[Suggestion, ...]] = {}
     if candidates is not None:
         names = _candidates(candidates)
@@ -126,18 +136,22 @@ def inspect(
             suggested = suggest_names(ready, names, count=top, cache=cache, progress=progress)
     if not is_main_process():
         return
-    count = None if embedded is None else len(embedded)
     with opened(output) as stream:
         if format is Format.jsonl:
-            _write_jsonl(readings, suggested, doubted, stream)
+            _write_jsonl(readings, suggested, found, stream)
         else:
             from vlcls.cli.names_table import write_table
 
-            write_table(readings, suggested, doubted, count, doubts, stream)
-    if sheet is not None:
-        shown = doubted[:doubts]
+            write_table(readings, suggested, found, doubts, stream)
+    shown = found.doubts[:doubts] if found is not None else ()
+    if sheet is not None and shown:
         save_sheet(shown, [each.image for each in shown], sheet)
-        typer.echo(str(sheet), err=True)
+    if sheet is not None:
+        typer.echo(str(sheet) if shown else f"{sheet} is not drawn: no label is doubted", err=True)
+    for message in found.errors if found is not None else ():
+        typer.echo(f"not read: {printable(message, lines=True)}", err=True)
+    if found is not None and found.errors:
+        raise typer.Exit(SOME_IMAGES_FAILED)
 
 
 @app.command()
@@ -240,38 +254,10 @@ def _candidates(given: str) -> list[str]:
     return list(read_labels(Path(given)).names)
 
 
-def _learned_from(folder: Path, images: Path | None, ready: Any, cache: bool) -> LabelledEmbeddings | None:
-    """The images whose labels are checked: those given, or those in training.json that are still there."""
-    from vlcls.image_sources import as_sources
-    from vlcls.labelled import LabelledImages, class_places, labelled_folder
-    from vlcls.learning import REPORT, read_report
-
-    if images is not None:
-        return embedded_images(labelled_folder(images, ready.labels), ready, cache)
-    path, report = folder / REPORT, read_report(folder)
-    if report is None:
-        typer.echo(f"no {path}: labels are not checked (--images FOLDER names the images)", err=True)
-        return None
-    found = [(row.image, row.class_id) for row in report.images if row.part == "train"]
-    there = [(image, own) for image, own in found if Path(image).is_file()]
-    if len(there) < len(found):
-        typer.echo(
-            f"{len(found) - len(there)} of the {len(found)} images it was learned from are not found from "
-            "here: their labels are not checked (--images FOLDER names them)",
-            err=True,
-        )
-    if not there:
-        return None
-    places = class_places([own for _, own in there], ready.labels, str(path))
-    indices = tuple(places[own] for _, own in there)
-    sources = as_sources([image for image, _ in there])
-    return embedded_images(LabelledImages(sources, indices, {}, ready.labels), ready, cache)
-
-
 def _write_jsonl(
     readings: Sequence[NameReading],
     suggested: dict[int, tuple[Suggestion, ...]],
-    doubted: Sequence[Doubt],
+    found: Judged | None,
     stream: Any,
 ) -> None:
     from dataclasses import asdict
@@ -280,5 +266,9 @@ def _write_jsonl(
         names = [vars(each) for each in suggested.get(reading.index, ())]
         row = {"kind": "name", **asdict(reading), "strayed": reading.strayed, "suggestions": names}
         stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    for doubt in doubted:
+    if found is None:
+        return
+    for doubt in found.doubts:
         stream.write(json.dumps({"kind": "label", **vars(doubt)}, ensure_ascii=False) + "\n")
+    about = {"kind": "judged", "by": found.by.value, "judged": found.judged, "not_judged": found.left}
+    stream.write(json.dumps(about) + "\n")

@@ -10,15 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from vlcls.explain import Doubt, NameReading, Suggestion
+    from vlcls.cli.names_labels import Judged
+    from vlcls.explain import NameReading, Suggestion
     from vlcls.learning.transfer import Accuracies, BaseToNovel
 
 
 def write_table(
     readings: Sequence[NameReading],
     suggested: Mapping[int, Sequence[Suggestion]],
-    doubted: Sequence[Doubt],
-    images: int | None,
+    found: Judged | None,
     most: int,
     stream: TextIO,
 ) -> None:
@@ -44,8 +44,8 @@ def write_table(
         for reading in readings:
             names = ", ".join(f"{s.name} {s.cosine:.3f}" for s in suggested.get(reading.index, ()))
             console.print(f"  {reading.label}: {names}", markup=False, soft_wrap=True)
-    if images is not None:
-        _write_doubts(console, doubted, images, most)
+    if found is not None:
+        _write_doubts(console, found, most)
 
 
 def _names(readings: Sequence[NameReading]) -> Table:
@@ -69,13 +69,12 @@ def _names(readings: Sequence[NameReading]) -> Table:
     return table
 
 
-def _write_doubts(console: Console, doubted: Sequence[Doubt], images: int, most: int) -> None:
+def _write_doubts(console: Console, found: Judged, most: int) -> None:
     console.print()
-    if not doubted:
-        console.print(f"labels: the learned names agree with all {images}")
-        return
-    shown = doubted[:most]
-    console.print(f"labels: the learned names disagree with {len(doubted)} of {images}", style="bold")
+    doubted, shown = found.doubts, found.doubts[:most]
+    said = f"{len(doubted)} of {found.judged} are doubted" if doubted else "none is doubted"
+    console.print(f"labels: {said}", style="bold")
+    console.print(f"judged: {found.said}", style="dim", soft_wrap=True)
     if not shown:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -86,7 +85,7 @@ def _write_doubts(console: Console, doubted: Sequence[Doubt], images: int, most:
     console.print(table)
     if len(doubted) > len(shown):
         console.print(f"... and {len(doubted) - len(shown)} more (--doubts, or --format jsonl)")
-    console.print("score: probability of what it looks like less that of its label.", style="dim")
+    console.print(f"score: {found.score}.", style="dim")
 
 
 def write_transfer(result: BaseToNovel) -> None:

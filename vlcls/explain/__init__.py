@@ -15,6 +15,7 @@ from vlcls.explain.names import (
     suggest_names,
     wordnet_names,
 )
+from vlcls.explain.out_of_fold import OutOfFold, doubted_out_of_fold
 from vlcls.explain.overlay import Overlay, descriptor_embedding, descriptor_overlay
 from vlcls.explain.picture import save_picture
 from vlcls.explain.sheet import save_sheet
@@ -29,6 +30,7 @@ __all__ = [
     "Lead",
     "LeftOut",
     "NameReading",
+    "OutOfFold",
     "Overlay",
     "PieceAudit",
     "Suggestion",
@@ -37,6 +39,7 @@ __all__ = [
     "descriptor_embedding",
     "descriptor_overlay",
     "doubted_labels",
+    "doubted_out_of_fold",
     "explain_images",
     "faithfulness",
     "heat_grid",

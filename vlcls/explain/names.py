@@ -70,14 +70,14 @@ class NameReading:
 
 @dataclass(frozen=True)
 class Doubt:
-    """An image that the classifier disagrees with the label of.
+    """An image whose label is in doubt: the classifier, or a probe of other images, says another class.
 
     Attributes:
         image: Its name.
         row: Its place among the images.
         label: What it is labelled.
-        predicted: What the classifier says.
-        score: Probability of that less the label's: 0 to 1.
+        predicted: What is said in its place.
+        score: How much it is doubted, 0 to 1: see `doubted_labels` and `doubted_out_of_fold`.
     """
 
     image: str
