@@ -349,8 +349,8 @@ def test_the_index_is_chosen_by_size():
 def test_recall_is_measured_and_the_effort_raised(factory: str, vectors: np.ndarray, tmp_path: Path):
     blocks = [vectors[:1000], vectors[1000:1001], vectors[1001:]]
     made, info = build_index(blocks, factory)
-    index.write_index(made, tmp_path / "x.index")
-    read = index.read_index(tmp_path / "x.index")
+    sha256 = index.write_index(made, tmp_path / "x.index")
+    read = index.read_index(tmp_path / "x.index", sha256)
     assert list(tmp_path.iterdir()) == [tmp_path / "x.index"]
     rows = vectors.astype(np.float32)
     wanted = np.argsort(-(rows[:200] @ rows.T), axis=1, kind="stable")[:, :10]
@@ -389,18 +389,18 @@ def test_vectors_stay_on_disk(tmp_path: Path):
         made = faiss.index_factory(256, factory, faiss.METRIC_INNER_PRODUCT)
         made.train(rows[:4000])
         made.add(rows)
-        index.write_index(made, tmp_path / "x.index")
+        sha256 = index.write_index(made, tmp_path / "x.index")
         code = (
             "import sys, numpy as np\nfrom pathlib import Path\n"
             "from vlcls.retrieval.index import faiss, read_index\nfaiss()\n"
             "def private():\n"
             "    lines = Path('/proc/self/status').read_text().splitlines()\n"
             "    return next(int(line.split()[1]) << 10 for line in lines if line.startswith('RssAnon'))\n"
-            "before = private()\nindex = read_index(Path(sys.argv[1]))\n"
+            "before = private()\nindex = read_index(Path(sys.argv[1]), sys.argv[2])\n"
             "index.search(np.ones((4, 256), np.float32), 10)\nprint(private() - before)"
         )
         run = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "x.index")],
+            [sys.executable, "-c", code, str(tmp_path / "x.index"), sha256],
             capture_output=True,
             text=True,
             check=True,
@@ -473,7 +473,9 @@ def test_clip_retrieval_indices_open_as_they_are(clip_retrieval: Path, clip: Enc
         clip_retrieval / "text_emb"
     ).iterdir():  # without them, captions are encoded when they are found
         path.unlink()
-    bare = open_captions(clip_retrieval, clip)
+    with pytest.raises(CaptionError, match="--trust-index"):
+        open_captions(clip_retrieval, clip)
+    bare = open_captions(clip_retrieval, clip, trust_index=True)
     assert bare.embeddings(np.array([1])) is None
     again = list(discover(photos[:5], Cased(bare, clip, cache=False), cache=False))
     assert [naming.label for naming in again] == [naming.label for naming in found]
@@ -494,6 +496,8 @@ def test_clip_retrieval_indices_of_another_model_are_refused(
         open_captions(clip_retrieval, other)
     (clip_retrieval / "metadata" / "metadata_1.parquet").unlink()
     with pytest.raises(CaptionError, match=r"63 vectors in text\.index, but 30 captions"):
+        open_captions(clip_retrieval, other, trust_index=True)
+    with pytest.raises(CaptionError, match=r"63 vectors in text_emb/\*\.npy, but 30 captions"):
         open_captions(clip_retrieval, other)
 
 

@@ -22,6 +22,7 @@ from vlcls.classifiers.candidates import FALLBACK, Tagger, candidate_names, norm
 from vlcls.classifiers.vocabulary_free import Naming, RetrievedCaption, best_first
 from vlcls.classifiers.words import WordEmbeddings
 from vlcls.encoders.base import Encoder
+from vlcls.limits import LEAST_SCALE, MOST_SCALE
 from vlcls.retrieval import CaptionDatabase, open_captions
 
 #: Captions retrieved for an image.
@@ -116,7 +117,7 @@ class Cased:
             ValueError: alpha, tau or retrieved out of range; no usable word in `only`.
             CaptionError, EncoderMismatchError: See `open_captions`.
         """
-        if not 0 <= alpha <= 1 or not tau > 0 or retrieved < 1:
+        if not 0 <= alpha <= 1 or not LEAST_SCALE <= tau <= MOST_SCALE or retrieved < 1:
             raise ValueError(
                 f"alpha must be from 0 to 1 (not {alpha}), tau above 0 (not {tau}), retrieved at least 1 "
                 f"(not {retrieved})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,8 @@ import typer
 
 from vlcls.cli.options import OUTPUT, Cache, Device, EncoderSpec, Precision, PrecisionOption
 from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.files.json_text import to_json
+from vlcls.files.writing import check_output_folder
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
@@ -23,8 +24,13 @@ app = typer.Typer(
 
 Database = Annotated[
     str,
-    typer.Argument(
-        metavar="DB", help='A folder from `captions build`, a clip-retrieval index, or "wordnet".'
+    typer.Argument(metavar="DB", help='A folder from `captions build`, one of clip-retrieval, or "wordnet".'),
+]
+TrustIndex = Annotated[
+    bool,
+    typer.Option(
+        "--trust-index",
+        help="Open an index of clip-retrieval, or of an earlier vlcls, as it is: a damaged one is fatal.",
     ),
 ]
 
@@ -81,6 +87,10 @@ def build(
     """
     with status("loading torch"):
         from vlcls.retrieval import build_captions, read_captions
+        from vlcls.retrieval.build import check_database_folder
+    if is_main_process():  # now, not when a model is loaded
+        check_database_folder(output)
+        check_output_folder(output)
     loaded = loaded_encoder(encoder, device, precision)
     with bar("embedding captions", None) as progress:
         report = build_captions(
@@ -89,6 +99,8 @@ def build(
         )  # fmt: skip
     if not is_main_process() or report.index is None:
         return
+    if report.removed:
+        typer.echo(f"{report.removed:,} captions that were there twice were taken out", err=True)
     left_out = (
         f"{report.repeated:,} repeated and {report.empty:,} empty ones left out, {report.cut:,} cut short"
     )
@@ -97,7 +109,7 @@ def build(
 
 
 @app.command()
-def info(database: Database) -> None:
+def info(database: Database, trust_index: TrustIndex = False) -> None:
     """Show what a database holds, without loading an encoder."""
     from rich.filesize import decimal
 
@@ -113,7 +125,7 @@ def info(database: Database) -> None:
         captions: Any = texts
     else:
         folder = Path(database)
-        found = open_database(folder)
+        found = open_database(folder, trust_index=trust_index)
         captions = found.captions
         size = decimal(sum(path.stat().st_size for path in folder.iterdir()))
         typer.echo(f"{folder}: {len(found):,} captions, {size}")
@@ -137,6 +149,7 @@ def search(
     device: Device = None,
     precision: PrecisionOption = None,
     cache: Cache = True,
+    trust_index: TrustIndex = False,
 ) -> None:
     """Show the captions nearest to an image or a text.
 
@@ -147,7 +160,7 @@ def search(
     """
     if (query is None) == (image is None):
         raise typer.BadParameter("give a text, or --image FILE (not both)")
-    opened, loaded = opened_database(database, encoder, device, precision, cache)
+    opened, loaded = opened_database(database, encoder, device, precision, cache, trust_index)
     from vlcls.classifiers.base import open_store
     from vlcls.embeddings import embed_texts
 
@@ -162,7 +175,7 @@ def search(
             continue
         if format is Format.jsonl:
             line = {"caption": opened.captions[row], "similarity": similarity, "row": row}
-            typer.echo(json.dumps(line, ensure_ascii=False))
+            typer.echo(to_json(line))
         else:
             typer.echo(f"{similarity:.3f}  {opened.captions[row]}")
 
@@ -177,7 +190,12 @@ def loaded_encoder(spec: str | None, device: str | None, precision: Precision | 
 
 
 def opened_database(
-    database: str, encoder: str | None, device: str | None, precision: Precision | None, cache: bool
+    database: str,
+    encoder: str | None,
+    device: str | None,
+    precision: Precision | None,
+    cache: bool,
+    trust_index: bool = False,
 ) -> tuple[CaptionDatabase, Encoder]:
     """A database with the encoder that the options name, or else the one that it was built with."""
     with status("loading torch"):
@@ -186,7 +204,7 @@ def opened_database(
         from vlcls.retrieval.opening import encoder_of, open_captions
     loaded = loaded_encoder(encoder or encoder_of(database), device, precision)
     if database != NAME:
-        return open_captions(database, loaded), loaded
+        return open_captions(database, loaded, trust_index=trust_index), loaded
     with bar("embedding captions, once", len(wordnet_texts())) as progress:
         return open_captions(database, loaded, store=open_store(cache), progress=progress), loaded
 

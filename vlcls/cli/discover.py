@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from vlcls.cli.captions import opened_database
+from vlcls.cli.captions import TrustIndex, opened_database
 from vlcls.cli.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
     CLASSES,
@@ -129,6 +129,7 @@ def discover(
     workers: Workers = None,
     cache: Cache = True,
     reduced_decode: ReducedDecode = True,
+    trust_index: TrustIndex = False,
 ) -> None:
     """Name what images show, without a list of names (CaSED).
 
@@ -145,7 +146,7 @@ def discover(
     """
     sources = found_sources(images)
     naming = _method(
-        method, captions, top_k, cache, (encoder, device, precision),
+        method, captions, top_k, cache, (encoder, device, precision), trust_index,
         alpha=alpha, retrieved=retrieve, hint=hint, only=_words(only), blocked=_words(block) or (),
         tagger=tagger,
     )  # fmt: skip
@@ -166,7 +167,13 @@ def discover(
 
 
 def _method(
-    method: Method, captions: str, top_k: int, cache: bool, model: tuple[Any, Any, Any], **cased: Any
+    method: Method,
+    captions: str,
+    top_k: int,
+    cache: bool,
+    model: tuple[Any, Any, Any],
+    trust_index: bool,
+    **cased: Any,
 ) -> NamingMethod:
     from vlcls.cli.captions import loaded_encoder
 
@@ -179,7 +186,7 @@ def _method(
         words = wordnet_words()
         with bar("embedding names, once", len(words)) as progress:
             return FixedVocabulary(words, encoder, top_k=top_k, store=open_store(cache), progress=progress)
-    database, encoder = opened_database(captions, *model, cache)
+    database, encoder = opened_database(captions, *model, cache, trust_index)
     from vlcls.classifiers.candidates import load_tagger
     from vlcls.classifiers.cased import Cased
     from vlcls.classifiers.vocabulary_free import ClosestCaption

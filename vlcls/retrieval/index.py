@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcls.errors import CaptionError, MissingExtraError
+from vlcls.errors import CaptionError, MissingExtraError, OutputError
+from vlcls.files.hashes import file_sha256
+from vlcls.files.reading import regular_file
+from vlcls.files.writing import replacing
 
 #: Fewer vectors than this are searched exactly: a pass over all of them takes less time than an image.
 EXACT_BELOW = 100_000
+#: Vectors that are searched in memory where an index may not be opened.
+MOST_IN_MEMORY = 1_000_000
 #: The share of the ten nearest captions that an approximate index must find, captions being the queries.
 TARGET_RECALL = 0.98
 #: Captions that the recall is measured with, and how many neighbours of each.
@@ -100,7 +103,7 @@ def build_index(blocks: Blocks, factory: str, seed: int = 0) -> tuple[Any, Index
         for rows in in_float32(blocks):
             index.add(rows)
     except (RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        reason = _last_line(error)
         raise CaptionError(f"FAISS makes no index {factory!r} of {count} captions: {reason}") from error
     if factory == "Flat":
         return index, IndexInfo(factory, None, 1.0)
@@ -108,35 +111,59 @@ def build_index(blocks: Blocks, factory: str, seed: int = 0) -> tuple[Any, Index
     return index, IndexInfo(factory, effort, recall)
 
 
-def write_index(index: Any, path: Path) -> None:
-    """Write it whole or not at all."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        faiss().write_index(index, str(temporary))
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_index(index: Any, path: Path) -> str:
+    """Write it whole or not at all; returns its SHA-256, without which it is not opened again.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with replacing(path) as temporary:
+        try:
+            faiss().write_index(index, str(temporary))
+        except RuntimeError as error:  # FAISS says of a full disk that a write was short
+            raise OutputError(f"{path} cannot be written: {_last_line(error)}") from error
+        return file_sha256(temporary)
 
 
-def read_index(path: Path) -> Any:
+def read_index(path: Path, sha256: str | None) -> Any:
     """Open an index file; its vectors stay on disk and are mapped.
+
+    FAISS believes what a file says: one that is damaged kills the process or takes all memory.
+
+    Args:
+        path: The file.
+        sha256: What it was when it was built; None opens it unseen, which only its user may ask for.
 
     Raises:
         CaptionError: The file is missing or damaged.
     """
     library = faiss()
+    again = "Build the database again"
     try:
+        regular_file(path, CaptionError)
+        if sha256 is not None and file_sha256(path, CaptionError) != sha256:
+            raise CaptionError("it is not the one that was built here")
         # Kinds of index that cannot be mapped one way are mapped the other, or loaded.
         with contextlib.suppress(RuntimeError):
             return library.read_index(str(path), library.IO_FLAG_MMAP_IFC)
         return library.read_index(str(path), library.IO_FLAG_MMAP | library.IO_FLAG_READ_ONLY)
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[-1]
+    except (RuntimeError, MemoryError, CaptionError) as error:
+        raise CaptionError(f"{path} is no readable FAISS index: {_last_line(error)}. {again}") from error
+
+
+def exact_index(blocks: Blocks, what: str) -> Any:
+    """An index in memory over embeddings, in place of one in a file that cannot be trusted.
+
+    Raises:
+        CaptionError: There are more than `MOST_IN_MEMORY`; says what to do.
+    """
+    count = sum(map(len, blocks))
+    if count > MOST_IN_MEMORY:
         raise CaptionError(
-            f"{path} is no readable FAISS index: {reason}. Build the database again"
-        ) from error
+            f"{what}, and {count:,} captions are too many to search without one. If you trust its maker, "
+            "open it as it is with --trust-index (trust_index=True)"
+        )
+    return build_index(blocks, "Flat")[0]
 
 
 def exact_neighbours(blocks: Blocks, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -159,6 +186,10 @@ def recall(found: NDArray[np.int64], wanted: NDArray[np.int64]) -> float:
     """The share of `wanted` [N, K] that is in the same row of `found`."""
     hits = sum(len(set(a.tolist()) & set(b.tolist())) for a, b in zip(found, wanted, strict=True))
     return hits / wanted.size
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def _tuned(

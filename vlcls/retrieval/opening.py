@@ -22,6 +22,7 @@ def open_captions(
     *,
     store: EmbeddingStore | None = None,
     progress: Callable[[int], None] | None = None,
+    trust_index: bool = False,
 ) -> CaptionDatabase:
     """Open a caption database and check that `encoder` is the one its captions were embedded with.
 
@@ -30,6 +31,9 @@ def open_captions(
         encoder: What the images are embedded with.
         store: Where the built-in database's embeddings are kept.
         progress: Called with the number of captions just embedded (the built-in ones, on first use).
+        trust_index: Open an index file that vlcls did not build, or not with a hash, as it is. FAISS believes
+            what is in a file: a damaged or hostile one kills the process. Without it, such captions are
+            searched by their embeddings alone.
 
     Raises:
         CaptionError: Nothing there, or nothing readable.
@@ -38,12 +42,12 @@ def open_captions(
     if is_built_in(captions, (builtin.NAME,), "caption database"):
         return builtin.wordnet_captions(encoder, store=store, progress=progress)
     folder = Path(captions).expanduser()
-    if (folder / CONFIG).is_file():
-        database = open_database(folder)
+    if (folder / CONFIG).exists():
+        database = open_database(folder, trust_index=trust_index)
         database.check(encoder)
         return database
-    if (folder / clip_retrieval.INDEX).is_file():
-        return clip_retrieval.open_clip_retrieval(folder, encoder)
+    if (folder / clip_retrieval.INDEX).exists():
+        return clip_retrieval.open_clip_retrieval(folder, encoder, trust_index=trust_index)
     raise CaptionError(
         f"{folder} holds no caption database: make one with `vlcls captions build`, or use {builtin.NAME!r}"
     )
@@ -54,4 +58,4 @@ def encoder_of(captions: str | Path) -> str | None:
     if captions == builtin.NAME:
         return None
     folder = Path(captions).expanduser()
-    return str(read_config(folder)["encoder"]) if (folder / CONFIG).is_file() else None
+    return read_config(folder).encoder if (folder / CONFIG).exists() else None

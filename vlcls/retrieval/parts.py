@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import CaptionError, MissingExtraError
-from vlcls.store import write_atomically
+from vlcls.files.reading import regular_file
+from vlcls.files.writing import write_atomically
+
+#: Names of parts.
+PART = re.compile(r"captions-\d{6,}\.arrow")
 
 
 class Captions(Sequence[str]):
@@ -43,42 +48,73 @@ def arrow() -> Any:
 
 
 def part_paths(folder: Path) -> list[Path]:
-    return sorted(folder.glob("captions-*.arrow"))
+    return sorted(path for path in folder.glob("captions-*.arrow") if PART.fullmatch(path.name))
 
 
 def write_part(folder: Path, captions: Sequence[str], embeddings: NDArray[Any]) -> Path:
-    """Write captions and embeddings [n, D] as the next part, whole or not at all."""
+    """Write captions and embeddings [n, D] as the next part, whole or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     pa = arrow()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), embeddings.shape[1])
     table = pa.table({"caption": pa.array(captions, pa.string()), "embedding": vectors})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    return write_atomically(folder, f"captions-{len(part_paths(folder)):06}.arrow", sink.getvalue())
+    number = len(part_paths(folder))
+    while (path := folder / f"captions-{number:06}.arrow").exists():  # where one before it was deleted
+        number += 1
+    return write_atomically(path, sink.getvalue().to_pybytes())
 
 
-def read_parts(folder: Path) -> tuple[Captions, list[NDArray[Any]]]:
+def read_part(path: Path, dtype: str, dimension: int | None = None) -> tuple[Any, NDArray[Any]]:
+    """The captions of a part, as a column of Arrow, and its embeddings [n, D]; nothing is loaded.
+
+    Raises:
+        CaptionError: It is damaged, or holds something else than texts and rows of `dtype`; says what.
+    """
+    pa = arrow()
+    regular_file(path, CaptionError)
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table.validate(full=True)
+        column, vectors = table["caption"], table["embedding"]
+        wanted = {"float16": pa.float16(), "float32": pa.float32()}[dtype]
+        if column.type != pa.string() or column.null_count:
+            raise ValueError(f"its captions are {column.type} with {column.null_count} missing, not texts")
+        if not pa.types.is_fixed_size_list(vectors.type) or vectors.type.value_type != wanted:
+            raise ValueError(f"its embeddings are {vectors.type}, not rows of {dtype}")
+        if (
+            dimension not in (None, vectors.type.list_size)
+            or vectors.null_count
+            or not vectors.type.list_size
+        ):
+            raise ValueError(f"its embeddings are {vectors.type.list_size} wide, not {dimension}")
+        rows = vectors.combine_chunks()
+        flat = rows.flatten()
+        if flat.null_count:
+            raise ValueError(f"{flat.null_count} numbers of its embeddings are missing")
+        block = flat.to_numpy(zero_copy_only=True).reshape(-1, vectors.type.list_size)
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise CaptionError(f"{path} is damaged ({error}): delete it and build the database again") from error
+    return column, block
+
+
+def read_parts(folder: Path, dtype: str, dimension: int) -> tuple[Captions, list[NDArray[Any]]]:
     """All captions of a folder, and their embeddings, an array [n, D] a part; nothing is loaded.
 
     Raises:
         CaptionError: No parts, or a damaged one; names it.
     """
-    pa = arrow()
-    tables, blocks = [], []
-    for path in part_paths(folder):
-        try:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            for chunk in table["embedding"].chunks:
-                flat = chunk.flatten().to_numpy(zero_copy_only=True)
-                blocks.append(flat.reshape(-1, chunk.type.list_size))
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            raise CaptionError(
-                f"{path} is damaged ({error}): delete it and build the database again"
-            ) from error
-        tables.append(table.select(["caption"]))
-    if not tables:
+    parts = [read_part(path, dtype, dimension) for path in part_paths(folder)]
+    if not parts:
         raise CaptionError(f"{folder} holds no captions")
-    return Captions(pa.concat_tables(tables)["caption"]), blocks
+    column = arrow().chunked_array(
+        [chunk for column, _ in parts for chunk in column.chunks], arrow().string()
+    )
+    return Captions(column), [block for _, block in parts]
 
 
 def texts_of(captions: Captions, at_once: int = 1 << 14) -> Any:
