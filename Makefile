@@ -38,7 +38,7 @@ lint: $(VENV)/.with-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.with-test
-	for script in images text store memory aggregates rescore weighting evaluate edit; do \
+	for script in images text store many_rows memory aggregates rescore weighting evaluate edit; do \
 		HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/speed/$$script.py || exit 1; done
 
 clean:

@@ -210,6 +210,29 @@ def test_a_long_process_sees_what_others_write_and_clear(tmp_path: Path, checked
     assert served(store.partition(ENCODER, "images"), range(4)) == {1, 2}
 
 
+def test_a_folder_that_did_not_change_is_not_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    listed: list[Path] = []
+    names = module.file_names
+    monkeypatch.setattr(module, "file_names", lambda folder: listed.append(folder) or names(folder))
+    store = EmbeddingStore(tmp_path)
+    with store.partition(ENCODER, "images") as partition:
+        put(partition, [0])
+    folder, long_ago = partition.folder, (time.time() - 60,) * 2
+    os.utime(folder, long_ago)
+    store.partition(ENCODER, "images")
+    listed.clear()
+    for _ in range(5):
+        assert served(store.partition(ENCODER, "images"), range(3)) == {0}
+    assert listed == []
+    elsewhere(tmp_path, 1)
+    assert served(store.partition(ENCODER, "images"), range(3)) == {0, 1}
+    # Listed within a tick of a change, the next change may not show.
+    stamp = folder.stat()
+    elsewhere(tmp_path, 2)
+    os.utime(folder, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert served(store.partition(ENCODER, "images"), range(3)) == {0, 1, 2}
+
+
 def test_rows_merged_elsewhere_while_a_partition_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its files are gone, their rows are in another: they are found, not made anew."""
     store = EmbeddingStore(tmp_path)
@@ -480,3 +503,5 @@ def test_the_index_finds_what_a_dictionary_finds():
     shards, rows = index.find(as_keys(asked))
     for key, shard, row in zip(asked, shards.tolist(), rows.tolist(), strict=True):
         assert (known[shard][key] == row) if key in everything else shard == -1
+        alone = [int(found[0]) for found in index.find(as_keys([key]))]
+        assert (known[alone[0]][key] == alone[1]) if key in everything else alone[0] == -1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +68,12 @@ class KeyIndex:
         shards = np.full(len(keys), -1, np.int32)
         rows = np.zeros(len(keys), np.int32)
         for run in self._runs:
-            at: NDArray[Any] = np.minimum(np.searchsorted(run.keys, keys), len(run.keys) - 1)
+            if len(keys) == 1:  # an image: array by array the overhead would be more than the search
+                place = int(run.keys.searchsorted(keys)[0])
+                if place < len(run.keys) and run.keys[place] == keys[0]:
+                    return run.shards[place : place + 1], run.rows[place : place + 1]
+                continue
+            at = np.minimum(run.keys.searchsorted(keys), len(run.keys) - 1)
             here = (run.keys[at] == keys) & (shards < 0)
             shards[here], rows[here] = run.shards[at[here]], run.rows[at[here]]
         return shards, rows

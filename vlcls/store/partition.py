@@ -19,13 +19,14 @@ from vlcls.files.writing import remove_leftovers, write_atomically
 from vlcls.store.claims import Claims
 from vlcls.store.index import KeyIndex, Keys, as_keys
 from vlcls.store.shards import (
+    SHARD_NAME,
     Identity,
     Shard,
     ShardError,
     Signature,
+    file_names,
     open_shard,
     read_rows,
-    shard_names,
     signature_of,
     write_shard,
 )
@@ -35,6 +36,8 @@ MAX_SHARDS = 32
 MERGE_BYTES = 64 << 20
 #: Rows kept for a disk that refuses them.
 MAX_WAITING = 1 << 16
+#: A folder that was changed so long ago (nanoseconds) has a time that shows the next change.
+SETTLED_NS = 2_000_000_000
 #: Embeddings wait this long (seconds) before they become a shard: the most a killed run can lose.
 FLUSH_SECONDS = 2.0
 
@@ -72,6 +75,7 @@ class Partition:
         self._refused = False
         self._last_flush = time.monotonic()
         self._seen_before = False
+        self._listed: tuple[int, int] | None = None
         self.new_locks()
         _ALL.add(self)
 
@@ -134,10 +138,18 @@ class Partition:
         """See what other processes wrote and deleted. What was seen before is not read again."""
         with self._reading:
             try:
-                names = set(shard_names(self.folder))
+                status = self.folder.stat()
+                place = status.st_ino, status.st_mtime_ns
+                if place == self._listed:
+                    return
+                # A change within one tick of the clock does not show in the folder's time.
+                settled = time.time_ns() - status.st_mtime_ns > SETTLED_NS
+                names = file_names(self.folder)
+            except FileNotFoundError:
+                names, settled = set(), False
             except OSError as error:
                 self._warn(error)
-                names = set()
+                names, settled = set(), False
             if names and not self._seen_before:
                 remove_leftovers(self.folder)
             self._seen_before = True
@@ -145,8 +157,10 @@ class Partition:
                 gone = [number for name, number in self._numbers.items() if name not in names]
             for number in gone:
                 self._forget(number)
-            for name in sorted(names - set(self._numbers)):
-                self._open(name)
+            for name in sorted(names - self._numbers.keys()):
+                if SHARD_NAME.fullmatch(name):
+                    self._open(name)
+            self._listed = place if settled and not self._passed_over else None
 
     def _open(self, name: str) -> None:
         path = self.folder / name
@@ -184,6 +198,7 @@ class Partition:
             self._index.remove(number)
             self._doubted.remove(number)
             self._proved.discard(number)
+            self._listed = None
 
     # ---- shards that do not say whose they are ---------------------------------------------------------
 
@@ -255,6 +270,8 @@ class Partition:
             self._last_flush = time.monotonic()
             with self._lock:
                 rows = dict(self._pending)
+                if not rows and not self._proved:
+                    return
             try:
                 if rows:
                     self._describe()
