@@ -24,6 +24,7 @@ from vlcls.errors import EvaluationError, LabelError, VlclsError
 from vlcls.evaluation import harness
 from vlcls.evaluation.run_files import read_results
 from vlcls.evaluation.sets import open_set
+from vlcls.prompts.learned import with_new_classes
 
 TESTS = Path(__file__).parent
 CLASSES = ("cat", "dog", "fox")
@@ -315,6 +316,61 @@ def test_methods_that_find_names(data: Path, clip: Encoder, tmp_path: Path):
     assert without_times(again) == without_times(results)
     with pytest.raises(EvaluationError, match="no caption database"):
         vlcls.evaluate(data / "photo", "cased:captions=nowhere", clip, tmp_path / "x", cache=False)
+
+
+def test_what_was_learned_from_is_left_out_and_named(
+    data: Path, clip: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    from vlcls.images import content_key
+    from vlcls.learning import Training, learn_names
+
+    first = learn_names(
+        list(CLASSES[:2]), labelled(data / "photo", CLASSES[:2]), clip, settings=Training(epochs=1), shots=1
+    )
+    # Learned again from others, saved, and with a class added: the record stays.
+    second = learn_names(
+        first.classifier, labelled(data / "photo", CLASSES[:2]), clip,
+        settings=Training(epochs=1, seed=5), shots=2,
+    )  # fmt: skip
+    added = with_new_classes(second.classifier.prompts, {"fox": "fox"})
+    folder = second.classifier.with_prompts(added, cache=False).save_pretrained(tmp_path / "names")
+    learned = vlcls.load(folder).fitted.labelled
+    assert 4 <= len(learned) <= 6 and learned >= first.classifier.fitted.labelled
+
+    spec = f"learned-names:from={folder}"
+    results = vlcls.evaluate(data / "photo", f"photo,{spec}", clip, tmp_path / "run", cache=False)
+    cells = {cell["method"]: cell for cell in results["cells"]}
+    assert cells["photo"]["left_out"] == 0 and cells["photo"]["metrics"]["images"] == 12
+    assert cells[spec]["left_out"] == len(learned)
+    assert cells[spec]["metrics"]["images"] == 12 - len(learned)
+    rows = parquet.read_table(tmp_path / "run" / cells[spec]["predictions"]).to_pydict()
+    seen = {content_key((data / "photo" / name).read_bytes()).hex() for name in rows["image"]}
+    assert len(seen) == 12 - len(learned) and not seen & learned
+    (gain,) = (gain for gain in results["gains"] if gain["method"] == spec)
+    # Its comparisons are over the images that it has not seen.
+    for each in gain["comparisons"].values():
+        wrong = each["accuracy"] * (12 - len(learned))
+        assert wrong == pytest.approx(round(wrong))
+    assert results["methods"][spec]["trained_on"] == len(learned)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"trained on {len(learned)} labelled images" in page
+    assert f"was trained on {len(learned)} images of photo" in page
+    # Of the very images alone nothing is left.
+    every = learn_names(None, data / "photo", clip, settings=Training(epochs=1)).save(tmp_path / "all")
+    results = vlcls.evaluate(
+        data / "photo", f"photo,learned-names:from={every}", clip, tmp_path / "none", cache=False
+    )
+    assert "trained on all 12 images of this set" in results["failed"][0]["error"]
+
+
+def labelled(folder: Path, classes: tuple[str, ...]) -> Any:
+    from vlcls.image_sources import find_images
+    from vlcls.labelled import LabelledImages
+    from vlcls.labels import as_labels
+
+    sources = [source for name in classes for source in find_images([folder / name])]
+    places = tuple(classes.index(Path(str(source.data)).parent.name) for source in sources)
+    return LabelledImages(sources, places, {}, as_labels(list(classes)))
 
 
 # ---- hard data -----------------------------------------------------------------------------------------

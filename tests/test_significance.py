@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, ttest_1samp
 from scipy.stats import t as student
 
+from vlcls.classifiers.fitted import Fitted
 from vlcls.errors import EvaluationError
 from vlcls.evaluation import compare_predictions, holm, holm_corrected, judge_gains, verdict
 from vlcls.evaluation.significance import _flip_test, compare_right
@@ -272,6 +273,38 @@ def test_few_draws_are_named_as_the_reason():
     few = [sentence for sentence in told if "Few draws of random texts: swapped descriptors" in sentence]
     assert few and all("7 draws differ by" in each and "seeds=21 would tell more" in each for each in few)
     assert not any("Few draws" in judged(seed, 4000, methods, draw=0.0).sentence for seed in range(5))
+
+
+@pytest.mark.parametrize(
+    ("fitted", "reason"),
+    [
+        (Fitted(frozenset({"a", "b"})), "trained on 2 labelled images"),
+        (Fitted(frozenset({"a"})), "trained on 1 labelled image"),
+        (Fitted(unknown=7), "trained on 7 labelled images"),
+        (Fitted(recorded=False), "trained on labelled images"),
+        (Fitted(judged=True), "fitted on the judged images"),
+        (Fitted(frozenset({"a"}), unknown=2, judged=True), "trained on 3 labelled images"),
+    ],
+)
+def test_what_was_fitted_never_gains_by_what_its_text_says(fitted, reason):
+    found = world(0, 3000, PLANTED | {"method": (0.95, None)}, draw=0.02)
+    predicted = found.pop("method")
+
+    def judge(**options):
+        return judge_gains({"method": predicted}, found, np.zeros(3000, int), samples=500, **options)[
+            "method"
+        ]
+
+    assert judge().reason == "what the text says"
+    given = judge(fitted={"method": fitted})
+    assert given.reason == reason and f"Better, and {reason}" in given.sentence
+    assert ("is not known" in given.sentence) == bool(fitted.unknown or not fitted.recorded)
+    assert judge(fitted={"method": Fitted()}).reason == "what the text says"
+    # A loss is a loss.
+    worse = judge_gains(
+        {"method": 1 - predicted}, found, np.zeros(3000, int), samples=500, fitted={"method": fitted}
+    )
+    assert worse["method"].reason == "worse"
 
 
 def test_one_prompt_must_be_there():

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vlcls.classifiers.aggregates import Aggregate, SegmentedMaximum, check_aggregate, class_means
 from vlcls.classifiers.base import Classifier, EncoderInfo, open_store, unit_rows
+from vlcls.classifiers.fitted import Fitted
 from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting, shared_templates
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import Labels, as_labels
@@ -40,6 +41,7 @@ class PromptClassifier(Classifier):
         text_embeddings: Tensor[M, D] float32, unit rows, one a prompt.
         aggregate: How the prompts of a class become its similarity; see `vlcls.classifiers.aggregates`.
         weighting: How prompts are weighted for each image; None if all images see the same weights.
+        fitted: Which labelled images something in it was fitted on; see `vlcls.classifiers.fitted`.
 
     Raises:
         EmbeddingError: Not one finite row a prompt.
@@ -67,6 +69,7 @@ class PromptClassifier(Classifier):
         if problem := logit_problem(logit_scale, logit_bias, activation):
             raise VlclsError(problem)
         self.prompts, self.labels = prompts, prompts.labels
+        self.fitted = Fitted(recorded=not prompts.learned)
         self.text_embeddings = text_embeddings
         self.aggregate, self.weighting = check_aggregate(aggregate), weighting
         if weighting is not None and self.aggregate != "mean-similarity":
@@ -172,6 +175,9 @@ class PromptClassifier(Classifier):
             logit_bias=self.logit_bias,
             activation=self.activation,
         )
+        # Learned names come from what they were learned on, whatever is around them.
+        if self.prompts.learned and prompts.learned:
+            result.fitted = self.fitted
         result._encoder = self._encoder
         return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from vlcls.classifiers.aggregates import Aggregate
 from vlcls.classifiers.base import EncoderInfo
+from vlcls.classifiers.fitted import Fitted
 from vlcls.classifiers.weighting import Weighting, WeightingName
 from vlcls.errors import VlclsError
 from vlcls.files.hashes import file_sha256
@@ -72,6 +73,13 @@ class _LearnedName(FileModel):
     fingerprint: str
 
 
+class _Fitted(FileModel):
+    """Labelled images that something was fitted on: content keys, and how many have none."""
+
+    images: tuple[Annotated[str, Field(pattern="^[0-9a-f]{32}$")], ...]
+    unknown: int = Field(ge=0)
+
+
 class _Config(FileModel):
     """`classifier.json`, format 1."""
 
@@ -87,6 +95,7 @@ class _Config(FileModel):
     labels: tuple[_Label, ...]
     prompts: tuple[_Prompt, ...]
     learned_names: dict[str, _LearnedName] = Field(default_factory=dict)
+    fitted: _Fitted | None = None
 
 
 def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
@@ -122,6 +131,9 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
         config["learned_names"] = {
             word: {"name": name.name, "fingerprint": name.fingerprint} for word, name in learned.items()
         }
+    fitted = classifier.fitted
+    if fitted.recorded and fitted.saw_labels:
+        config["fitted"] = {"images": sorted(fitted.labelled), "unknown": fitted.unknown}
     text = json_bytes(config, folder / CONFIG, VlclsError, indent=1)
     check_output_folder(folder)
     write_atomically(folder / WEIGHTS, weights)
@@ -206,7 +218,7 @@ def _read(path: Path) -> PromptClassifier:
     for number, row in enumerate(rows):
         if (word := row.get("learned")) is not None and (word not in learned or row["text"].count(word) != 1):
             raise VlclsError(f"{CONFIG}: prompts.{number}: no learned name {word!r}, or not once in its text")
-    return PromptClassifier(
+    result = PromptClassifier(
         PromptSet.from_json(labels, rows, learned),
         embeddings,
         aggregate=config.aggregate,
@@ -216,6 +228,9 @@ def _read(path: Path) -> PromptClassifier:
         logit_bias=config.logit_bias,
         activation=config.activation,
     )
+    if config.fitted is not None:
+        result.fitted = Fitted(frozenset(config.fitted.images), config.fitted.unknown)
+    return result
 
 
 def _tensors(path: Path, config: _Config) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

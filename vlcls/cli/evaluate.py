@@ -284,6 +284,13 @@ def _print(results: dict[str, Any], output: Path) -> None:
     for failure in results["failed"]:
         said = f"not run: {failure['method']} on {failure['set']}: {failure['error']}"
         typer.echo(printable(said, lines=True), err=True)
+    for cell in results["cells"]:
+        if cell["left_out"]:
+            typer.echo(
+                f"{cell['set']}: {cell['left_out']} images are left out for {cell['method']}, which was "
+                "trained on them",
+                err=True,
+            )
     for name, about in results["sets"].items():
         if about["unreadable"]:
             typer.echo(

@@ -45,19 +45,25 @@ class Cell:
     Attributes:
         encoder, data, method: What it is made of.
         prompts: One set of prompts for each seed.
+        left_out: Images of the set that are not in `data`, since the method was trained on them.
     """
 
     encoder: Encoder
     data: EmbeddedSet
     method: Method
     prompts: tuple[PromptSet, ...]
+    left_out: int = 0
 
     @classmethod
     def of(cls, encoder: Encoder, data: EmbeddedSet, method: Method, context: Context) -> Cell:
-        """Raises:
-        VlclsError: The method has no prompts for these classes.
+        """Without the images that the method was trained on.
+
+        Raises:
+            VlclsError: The method has no prompts for these classes, or was trained on all images.
         """
-        return cls(encoder, data, method, tuple(method.prompts(context, seed) for seed in method.seeds))
+        prompts = tuple(method.prompts(context, seed) for seed in method.seeds)
+        unseen = data.without_seen(method.fitted)
+        return cls(encoder, unseen, method, prompts, len(data) - len(unseen))
 
     @property
     def name(self) -> str:
@@ -70,7 +76,7 @@ class Cell:
         known = [
             __version__, self.data.name, self.data.content, encoder.fingerprint, encoder.precision,
             encoder.logit_scale, encoder.logit_bias, encoder.activation, self.method.spec,
-            list(self.method.seeds), prompts_hash(self.prompts),
+            list(self.method.seeds), prompts_hash(self.prompts), self.left_out,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
@@ -106,6 +112,7 @@ def run_cell(
         "prompts": len(cell.prompts[0]),
         "prompts_sha256": prompts_hash(cell.prompts),
         "seeds": list(cell.method.seeds),
+        "left_out": cell.left_out,
     }
     if data.multi_label:
         result |= {"metrics": _multi_label(made, data, resamples), "per_seed": [], "groups": {}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from vlcls.classifiers.fitted import Fitted
     from vlcls.encoders import Encoder
     from vlcls.evaluation.sets import EvaluationSet
     from vlcls.store import EmbeddingStore
@@ -36,6 +37,7 @@ class EmbeddedSet:
         content: SHA-256 over the images' content, their classes and the class names.
         multi_label: Images may have several classes or none.
         encoded: How many images were encoded now, and did not come from the store.
+        keys: The images' `vlcls.images.content_key`s in hexadecimal; of a corrupted set those before it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class EmbeddedSet:
     content: str
     multi_label: bool
     encoded: int
+    keys: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,6 +72,39 @@ class EmbeddedSet:
             result[row, list(own)] = True
         return result
 
+    def unseen(self, fitted: Fitted) -> NDArray[np.bool_]:
+        """bool[N]: the images that something was not fitted on, labels and all."""
+        import numpy as np
+
+        seen = fitted.labelled
+        return np.array([key not in seen for key in self.keys] or [True] * len(self), dtype=np.bool_)
+
+    def without_seen(self, fitted: Fitted) -> EmbeddedSet:
+        """Only the images that something was not fitted on; the set itself if these are all.
+
+        Raises:
+            EvaluationError: None is left.
+        """
+        rows = self.unseen(fitted).nonzero()[0].tolist()
+        if len(rows) == len(self):
+            return self
+        if not rows:
+            raise EvaluationError(
+                f"{self.name}: it was trained on all {len(self)} images of this set: evaluate it on others"
+            )
+        digest = hashlib.sha256(f"{self.content} rows {rows}".encode()).hexdigest()
+        return replace(
+            self, embeddings=self.embeddings[rows], truth=tuple(self.truth[row] for row in rows),
+            groups={column: tuple(values[row] for row in rows) for column, values in self.groups.items()},
+            names=tuple(self.names[row] for row in rows), content=digest,
+            keys=tuple(self.keys[row] for row in rows),
+        )  # fmt: skip
+
+    def changed_from(self, clean: EmbeddedSet) -> EmbeddedSet:
+        """This set of changed (corrupted) images, told apart by the contents before the change."""
+        before = dict(zip(clean.names, clean.keys, strict=False))
+        return replace(self, keys=tuple(before.get(name, "") for name in self.names))
+
     def restricted(self, name: str, kept: Collection[int]) -> EmbeddedSet:
         """Only the images and names of some classes, as a set of its own."""
         if self.multi_label:
@@ -89,6 +125,7 @@ class EmbeddedSet:
             name, labels, self.embeddings[rows], tuple((place[self.truth[row][0]],) for row in rows),
             {column: tuple(values[row] for row in rows) for column, values in self.groups.items()},
             tuple(self.names[row] for row in rows), {}, digest, False, 0,
+            tuple(self.keys[row] for row in rows) if self.keys else (),
         )  # fmt: skip
 
 
@@ -119,6 +156,7 @@ def embed_set(
     parts: list[Tensor] = []
     truth: list[tuple[int, ...]] = []
     names: list[str] = []
+    keys: list[str] = []
     columns: dict[str, list[str]] = {}
     errors: dict[str, str] = {}
     digest = hashlib.sha256(json.dumps([given.labels.names, given.labels.ids]).encode())
@@ -134,6 +172,7 @@ def embed_set(
                 place = batch.start + row
                 truth.append(tuple(part.truth[place]))
                 names.append(batch.sources[row].name)
+                keys.append(batch.keys[row].hex())
                 for column, values in part.groups.items():
                     columns.setdefault(column, []).append(values[place])
                 digest.update(batch.keys[row] + json.dumps(truth[-1]).encode())
@@ -143,5 +182,5 @@ def embed_set(
     groups = {column: tuple(values) for column, values in columns.items()}
     return EmbeddedSet(
         given.name, given.labels, torch.cat(parts), tuple(truth), groups, tuple(names), errors,
-        digest.hexdigest(), given.multi_label, encoded,
+        digest.hexdigest(), given.multi_label, encoded, tuple(keys),
     )  # fmt: skip

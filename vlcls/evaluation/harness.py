@@ -34,6 +34,7 @@ from vlcls.store import EmbeddingStore
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
     from vlcls.evaluation.sets import EvaluationSet
+    from vlcls.evaluation.verdicts import Verdict
 
 FORMAT, VERSION = "vlcls-results", 1
 RESULTS = "results.json"
@@ -94,7 +95,7 @@ class _Evaluation:
             for shift in self.plan.shifts:
                 self._shift(shift, embedded[shift.before], embedded[shift.after], encoder)
             for corruptions in self.plan.corruptions:
-                self._corrupt(corruptions, encoder)
+                self._corrupt(corruptions, embedded[corruptions.set], encoder)
         if not self.cells and not self.discoveries and _is_main():
             errors = "; ".join(dict.fromkeys(each["error"] for each in self.failed))
             raise EvaluationError(f"no method could be evaluated: {errors}")
@@ -195,12 +196,8 @@ class _Evaluation:
         }
         if "one prompt" not in references or not judged:
             return
-        own = {method.spec: method.reference for method in self.plan.methods}
-        verdicts = {}
-        for spec, predicted in judged.items():  # no method is a reference for itself
-            others = {name: each for name, each in references.items() if name != own[spec]}
-            verdicts[spec] = (predicted, others)
-        for spec, verdict in _corrected(verdicts, data.classes, self.plan.alpha).items():
+        methods = {method.spec: method for method in self.plan.methods}
+        for spec, verdict in _corrected(methods, judged, references, data, self.plan.alpha).items():
             place = {"set": data.name, "encoder": encoder.spec, "method": spec}
             self.gains.append({**place, **verdict.to_json()})
 
@@ -245,7 +242,7 @@ class _Evaluation:
         self.cells += found
         return found
 
-    def _corrupt(self, plan: Corruptions, encoder: Encoder) -> None:
+    def _corrupt(self, plan: Corruptions, clean: EmbeddedSet, encoder: Encoder) -> None:
         """Errors under corruptions, unnormalised: only the images of ImageNet-C itself have an mCE."""
         from vlcls.evaluation.corruptions import corruption_errors
         from vlcls.evaluation.sets import corrupted
@@ -255,7 +252,7 @@ class _Evaluation:
         for name in plan.names:
             for severity in plan.severities:
                 changed = corrupted(given, name, severity, plan.seed)
-                data = self._embedded(changed, encoder, changed.name)
+                data = self._embedded(changed, encoder, changed.name).changed_from(clean)
                 for cell in self._cells(changed, data, encoder, self._methods):
                     values = errors[cell["method"]].setdefault(name, [])
                     values.append(1 - cell["metrics"]["top1"]["value"])
@@ -308,19 +305,30 @@ class _Evaluation:
         }
 
 
-def _corrected(verdicts: Mapping[str, tuple[Any, Mapping[Any, Any]]], truth: Any, alpha: float) -> Any:
-    """Verdicts of methods that are compared with references of their own, Holm-corrected together."""
+def _corrected(
+    methods: Mapping[str, Method], judged: Mapping[str, Any], references: Mapping[Any, Any],
+    data: EmbeddedSet, alpha: float,
+) -> dict[str, Verdict]:  # fmt: skip
+    """Verdicts of methods that are compared with references of their own, Holm-corrected together.
+
+    No method is a reference for itself, and one that was trained on some images is compared on the others.
+    """
     from vlcls.evaluation.significance import compare_right, holm_corrected, right_of
     from vlcls.evaluation.verdicts import verdict
 
-    table = {
-        spec: {
-            str(name): compare_right(right_of(predicted, truth), right_of(other, truth))
+    table = {}
+    for spec, predicted in judged.items():
+        kept = data.unseen(methods[spec].fitted)
+        truth = data.classes[kept]
+        right = right_of(predicted, truth)
+        table[spec] = {
+            str(name): compare_right(right, right_of(other[:, kept], truth))
             for name, other in references.items()
+            if name != methods[spec].reference
         }
-        for spec, (predicted, references) in verdicts.items()
+    return {
+        spec: verdict(row, alpha, methods[spec].fitted) for spec, row in holm_corrected(table, alpha).items()
     }
-    return {spec: verdict(row, alpha) for spec, row in holm_corrected(table, alpha).items()}
 
 
 def _effective(shift: Shift, before: float, after: float) -> dict[str, Any] | None:
@@ -350,6 +358,8 @@ def _method(method: Method) -> dict[str, Any]:
         "reference": method.reference,
         "seeds": list(method.seeds),
         "about": method.about,
+        "trained_on": method.fitted.images if method.fitted.saw_labels else None,
+        "fitted": method.fitted.reason,
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vlcls.classifiers.fitted import Fitted
 from vlcls.descriptors import DescriptorSet, descriptor_names, read_descriptors
 from vlcls.errors import DescriptorError, EvaluationError
 from vlcls.evaluation.verdicts import Reference
@@ -60,6 +61,7 @@ class Kind:
         random: Its texts depend on the seed.
         reference: What verdicts take it for, if it is run as a control.
         finds_names: It gets no class names and finds its own: it has no prompts. See `naming`.
+        fitted: What it was fitted on, for kinds that learn from labels or from the judged images.
     """
 
     about: str
@@ -69,6 +71,7 @@ class Kind:
     random: bool = False
     reference: Reference | None = None
     finds_names: bool = False
+    fitted: Callable[[Options], Fitted] = lambda options: Fitted(judged=options.get("weighting") == "zpe")
 
 
 # ---- the prompts of each kind --------------------------------------------------------------------------
@@ -173,6 +176,12 @@ def _learned(context: Context, options: Options, seed: int) -> PromptSet:
     return PromptSet(labels, tuple(made))
 
 
+def _learned_on(options: Options) -> Fitted:
+    from vlcls.classifiers.saved import load
+
+    return load(options["from"]).fitted
+
+
 def _no_prompts(context: Context, options: Options, seed: int) -> PromptSet:
     raise EvaluationError("a method that finds names has no prompts")
 
@@ -233,7 +242,7 @@ KINDS: dict[str, Kind] = {
     ),
     "learned-names": Kind(
         "Class names learned from other images (from=DIR, which vlcls learn-names wrote).",
-        _learned, frozenset({"from"}),
+        _learned, frozenset({"from"}), fitted=_learned_on,
     ),
     "cased": Kind(
         "No class names: words of retrieved captions (captions=wordnet, alpha=0.7, tau=, retrieved=, hint=).",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlcls.classifiers.fitted import Fitted
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.kinds import COMMON, KINDS, Context, Options
 from vlcls.evaluation.method_options import check_options
@@ -52,6 +54,15 @@ class Method:
     @property
     def about(self) -> str:
         return KINDS[self.kind].about
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """Which images it has seen before it is judged: labelled ones, or the judged ones themselves.
+
+        Raises:
+            VlclsError: A folder that cannot be read.
+        """
+        return KINDS[self.kind].fitted(self.options)
 
     @property
     def finds_names(self) -> bool:

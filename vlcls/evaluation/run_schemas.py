@@ -232,6 +232,7 @@ class MethodOf(FileModel):
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
     about: str
     trained_on: Count | None = None
+    fitted: str | None = None
 
 
 class FailureOf(_Place):

@@ -26,8 +26,10 @@ def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
 
 
 def method_name(results: Results, method: str) -> str:
-    """With what it is there for, if it is a control."""
-    return f"{method} (control)" if results["methods"].get(method, {}).get("control") else method
+    """With what it is there for, if it is a control, and what it was fitted on, if on anything."""
+    known = results["methods"].get(method, {})
+    about = [*(["control"] if known.get("control") else []), *filter(None, [known.get("fitted")])]
+    return f"{method} ({', '.join(about)})" if about else method
 
 
 def left_out(count: int) -> str:

@@ -86,6 +86,12 @@ def accuracy(results: Results) -> Section | None:
         "95 % intervals. Figures of methods with several seeds are means over them, and their intervals have "
         "the spread between seeds in them."
     )
+    for cell in results["cells"]:
+        if cell.get("left_out"):
+            text += (
+                f" {cell['method']} was trained on {cell['left_out']} images of {cell['set']}: they are left "
+                "out for it, and its figures are over the others."
+            )
     shown = Figures(figures, text=left_out(len(given) - len(figures)))
     return Section("accuracy", "Accuracy", text, [shown, *tables])
 

@@ -12,6 +12,8 @@ nothing about the class, on the same images:
    has at least half of its gain over one prompt.
 5. The reason is *open* if no control with random or swapped texts was run, or if one is not significantly
    below the method but has less than half of its gain.
+6. A method that was *trained on labelled images*, or fitted on the very images it is judged on, gets that as
+   the reason of any gain: none of its controls has seen as much. See `vlcls.classifiers.fitted`.
 
 "Significantly" is by the Holm-corrected p value over the whole table. Only 3 claims that the texts matter,
 and as it needs several significant differences at once, it is claimed falsely less often than each of them.
@@ -23,12 +25,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vlcls.classifiers.fitted import Fitted
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.significance import SAMPLES, Difference, compare_right, holm_corrected, right_of
 
 Reference = Literal["one prompt", "template ensemble", "WaffleCLIP", "shared random descriptors",
                     "swapped descriptors"]  # fmt: skip
-Reason = Literal["what the text says", "ensembling alone", "open", "no evidence", "worse"]
+#: Of methods that were fitted, `Fitted.reason`: "trained on 24 labelled images".
+Reason = Literal["what the text says", "ensembling alone", "open", "no evidence", "worse"] | str
 
 ONE_PROMPT: Reference = "one prompt"
 #: Whose texts say nothing of the class. The template ensemble is one, but says nothing about descriptors.
@@ -67,6 +71,7 @@ def judge_gains(
     alpha: float = 0.05,
     seed: int = 0,
     samples: int = SAMPLES,
+    fitted: Mapping[str, Fitted] | None = None,
 ) -> dict[str, Verdict]:
     """Compare every method with every reference on the same images, and say why it is better or not.
 
@@ -78,6 +83,7 @@ def judge_gains(
         truth: [N].
         alpha: Chance of any false positive in the table.
         seed, samples: Of the resampling.
+        fitted: What methods were fitted on, by name; predict only images that they have not seen.
 
     Raises:
         EvaluationError: No "one prompt", an unknown reference, or predictions for other images.
@@ -96,11 +102,21 @@ def judge_gains(
             str(name): compare_right(right, other, seed=seed, samples=samples)
             for name, other in others.items()
         }
-    return {method: verdict(row, alpha) for method, row in holm_corrected(table, alpha).items()}
+    seen = fitted or {}
+    return {
+        method: verdict(row, alpha, seen.get(method)) for method, row in holm_corrected(table, alpha).items()
+    }
 
 
-def verdict(comparisons: Mapping[str, Difference], alpha: float = 0.05) -> Verdict:
+def verdict(
+    comparisons: Mapping[str, Difference], alpha: float = 0.05, fitted: Fitted | None = None
+) -> Verdict:
     """The verdict on one method from its comparisons with references, already Holm-corrected.
+
+    Args:
+        comparisons: By reference.
+        alpha: What "significantly" means.
+        fitted: What the method was fitted on.
 
     Raises:
         EvaluationError: No comparison with "one prompt".
@@ -116,7 +132,16 @@ def verdict(comparisons: Mapping[str, Difference], alpha: float = 0.05) -> Verdi
     if over.difference.value < 0:
         return Verdict("worse", f"Worse than one prompt ({_figures(over)}).", comparisons)
     reason, why = _why(comparisons, alpha)
+    if fitted is not None and fitted.reason is not None:
+        reason, why = fitted.reason, _why_fitted(fitted)
     return Verdict(reason, f"{why} Over one prompt: {_figures(over)}.{luck}", comparisons)
+
+
+def _why_fitted(fitted: Fitted) -> str:
+    said = f"Better, and {fitted.reason}: none of the others is, so nothing here says that it is the text."
+    if fitted.unknown or not fitted.recorded:
+        said += " Which images these were is not known: some may be among those judged."
+    return said
 
 
 def _why(comparisons: Mapping[str, Difference], alpha: float) -> tuple[Reason, str]:

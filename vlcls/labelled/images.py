@@ -47,6 +47,7 @@ class LabelledEmbeddings:
         groups: As in `LabelledImages`, N values each.
         names: What reports call each image.
         errors: Why the other images could not be read, by name.
+        keys: Their `vlcls.images.content_key`s; empty if only embeddings are known.
     """
 
     embeddings: Tensor
@@ -54,6 +55,7 @@ class LabelledEmbeddings:
     groups: Mapping[str, tuple[str, ...]]
     names: tuple[str, ...]
     errors: Mapping[str, str] = field(default_factory=dict)
+    keys: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,11 +85,13 @@ def embed_labelled(
 
     parts: list[Tensor] = []
     rows: list[int] = []
+    keys: list[bytes] = []
     errors: dict[str, str] = {}
     for batch in embed_images(images.sources, encoder, store=store, progress=progress, **options):
         readable = [row for row in range(len(batch.sources)) if row not in batch.errors]
         parts.append(batch.embeddings[readable].float().cpu())
         rows += [batch.start + row for row in readable]
+        keys += [batch.keys[row] for row in readable]
         errors |= {batch.sources[row].name: message for row, message in batch.errors.items()}
     if not rows:
         first = next(iter(errors.values()), "there are none")
@@ -98,4 +102,5 @@ def embed_labelled(
         {column: tuple(values[row] for row in rows) for column, values in images.groups.items()},
         tuple(images.sources[row].name for row in rows),
         errors,
+        tuple(keys),
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vlcls.classifiers import PromptClassifier, build_classifier
 from vlcls.classifiers.base import open_store
+from vlcls.classifiers.fitted import Fitted
 from vlcls.classifiers.prompt import DEFAULT_ENCODER
 from vlcls.errors import LabelError
 from vlcls.labelled import (
@@ -122,8 +123,14 @@ def learn_from_embeddings(
         folder=None if folder is None else Path(folder).expanduser(), progress=progress,
     )  # fmt: skip
     names = _names(state, start.counts, some, before.encoder.fingerprint)
+    new = with_learned_names(prompts, dict(zip(learned, names, strict=True)))
+    classifier = before.with_prompts(new, cache=cache)
+    # Validation images choose the epoch: they were not learned from, and yet not unseen.
+    seen = [*split.train.tolist(), *split.validation.tolist()]
+    earlier = before.fitted if before.prompts.learned else Fitted()
+    classifier.fitted = earlier | Fitted.on([embedded.keys[row] for row in seen if embedded.keys], len(seen))
     return NameLearning(
-        before.with_prompts(with_learned_names(prompts, dict(zip(learned, names, strict=True))), cache=cache),
+        classifier,
         before.with_prompts(prompts, cache=cache),
         learned,
         embedded,
