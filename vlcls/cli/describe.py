@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -13,13 +14,14 @@ import typer
 from vlcls.cli.options import CLASSES, MODEL, OUTPUT, CleanNames, EncoderSpec, LabelsFile, found_labels
 from vlcls.cli.output import opened
 from vlcls.cli.progress import bar, status
-from vlcls.errors import LanguageModelError
+from vlcls.errors import LanguageModelError, VlclsWarning
 from vlcls.files.json_text import to_json
 from vlcls.files.terminal import printable
 from vlcls.files.writing import check_output_file, locked
 
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
+    from vlcls.descriptors.wordnet import FromWordNet
     from vlcls.labels import Labels
 
 #: Exit code of a run that finished although some classes have no descriptors.
@@ -154,7 +156,9 @@ def describe(
         raise typer.BadParameter("give a file to write: -o descriptors.json (- prints)")
     if source is Source.wordnet:
         with _claimed(output, overwrite):
-            _write(_from_wordnet(known, sense or []), output)
+            described = _from_wordnet(known, sense or [])
+            _write(described.descriptors, output)
+        _end(described.failures, len(known), "give other names, or say what they are: --sense NAME=SYNSET")
         return
     if model is None:
         raise typer.BadParameter("give a model: --model gpt-4o-mini, or --source wordnet for none")
@@ -208,15 +212,13 @@ def _claimed(output: Path | None, overwrite: bool) -> Iterator[None]:
         yield
 
 
-def _from_wordnet(labels: Labels, senses: list[str]) -> DescriptorSet:
-    from vlcls.descriptors.wordnet import descriptors_from_wordnet
+def _from_wordnet(labels: Labels, senses: list[str]) -> FromWordNet:
+    from vlcls.descriptors.wordnet import describe_with_wordnet
 
     pairs = [text.partition("=") for text in senses]
     if wrong := [name for name, sign, synset in pairs if not (sign and synset)]:
         raise typer.BadParameter(f"--sense {wrong[0]}: NAME=SYNSET is expected, as in crane=n02012849")
-    return descriptors_from_wordnet(
-        labels, senses={name.strip(): synset.strip() for name, _, synset in pairs}
-    )
+    return describe_with_wordnet(labels, senses={name.strip(): synset.strip() for name, _, synset in pairs})
 
 
 def _siblings(contrast: str | None, labels: Labels, encoder: str | None) -> Mapping[int, list[str]] | None:
@@ -246,16 +248,25 @@ def _print_requests(
 
 
 def _write(descriptors: DescriptorSet, output: Path | None) -> None:
+    from vlcls.descriptors.checks import classes_alike
     from vlcls.descriptors.files import written
 
     text = written(descriptors)
     printed = output is None or str(output) == "-"
     with opened(None if printed else output) as stream:
         stream.write(text)
-    if printed:
-        return
+    for names in classes_alike(descriptors):
+        few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        warnings.warn(
+            f"{few} have the same descriptors: no image can tell them apart by these",
+            VlclsWarning,
+            stacklevel=2,
+        )
     described = sum(map(bool, descriptors.descriptors))
-    typer.echo(f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True)
+    if not printed:
+        typer.echo(
+            f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True
+        )
 
 
 @contextmanager

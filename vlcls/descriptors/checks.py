@@ -198,6 +198,19 @@ def _cut_problems(known: DescriptorSet, encoder: Encoder) -> Iterator[_Found]:
                 )  # fmt: skip
 
 
+def classes_alike(known: DescriptorSet) -> list[list[str]]:
+    """Classes of different names that share all their descriptors, by their reported names."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for index, own in enumerate(known.descriptors):
+        if own:
+            alike.setdefault(tuple(sorted(_plain(each.text) for each in own)), []).append(index)
+    return [
+        [known.labels.reported[index] for index in same]
+        for same in alike.values()
+        if len({known.labels.names[index] for index in same}) > 1
+    ]
+
+
 def _plain(text: str) -> str:
     return " ".join(text.split()).rstrip(".").casefold()
 

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from vlcls import wordnet
 from vlcls.descriptors.base import Descriptor, DescriptorSet, nearest
-from vlcls.descriptors.checks import not_visual
+from vlcls.descriptors.glosses import gloss_phrases
+from vlcls.descriptors.spelling import as_in_wordnet, senses_by_name
 from vlcls.errors import DescriptorError, VlclsWarning
 from vlcls.labels import Labels, clean_name
 
 SOURCE = "wordnet"
+#: Names that one warning or error lists.
+_LISTED = 20
 
-#: Where a gloss goes over from what a thing is to what it has.
-_HAS = re.compile(r",?\s(?:with|having|bearing|characterized by|that has|which has)\s")
-#: Whereabouts: a preposition and a name behind it, or a place that is everywhere.
-_PLACE = re.compile(
-    r",?\s(?:found in|native to|of|in|from|to|throughout|along)\s(?:[^,;]*\b[A-Z]\w+|"
-    r"(?:many|most|all|temperate|tropical|warm|cold|northern|southern|eastern|western)\b[^,;]*)[^;]*"
-)
-#: Uses, habits and naming say nothing about looks.
-_UNSEEN = re.compile(
-    r"\b(?:used|usually used|occurs?|occurring|native|cultivated|domesticated|formerly|sometimes called|"
-    r"any of|often kept|widely|commonly|especially|important|valued|raised|bred|kept|grown|imitated)\b"
-)
-_BEFORE_KIND = re.compile(r"^(?:(?:any|one) of\s+)?(?:(?:various|numerous|several|an?|the|any)\s+)*")
-_EMPTY = re.compile(r"(?:a|an|the|any|type|kind|variety|member|members|genus|one|or|and|\s)*")
+
+@dataclass(frozen=True)
+class FromWordNet:
+    """What WordNet says of some classes.
+
+    Attributes:
+        descriptors: Every class; those that failed have no descriptors.
+        failures: Why, by the class's reported name.
+        taken: Names that are in WordNet only in another way, with the name that was taken.
+    """
+
+    descriptors: DescriptorSet
+    failures: Mapping[str, str] = field(default_factory=dict)
+    taken: Mapping[str, str] = field(default_factory=dict)
 
 
 def senses_of(name: str) -> dict[str, str]:
@@ -37,67 +39,71 @@ def senses_of(name: str) -> dict[str, str]:
 
     Those whose first lemma it is come first, then in the order of WordNet's ids.
     """
-    found = _senses().get(clean_name(name).casefold(), [])
+    found = senses_by_name().get(clean_name(name).casefold(), [])
     return {synset: wordnet.glosses()[synset] for _, synset in sorted(found)}
 
 
 def descriptors_from_wordnet(labels: Labels, *, senses: Mapping[str, str] | None = None) -> DescriptorSet:
+    """As `describe_with_wordnet`, where every class must be found.
+
+    Raises:
+        DescriptorError: Names every class that is not, with what is near.
+    """
+    found = describe_with_wordnet(labels, senses=senses)
+    if found.failures:
+        listed = "; ".join(f"{name!r} {reason}" for name, reason in list(found.failures.items())[:_LISTED])
+        raise DescriptorError(f"{len(found.failures)} of {len(labels)} classes: {listed}")
+    return found.descriptors
+
+
+def describe_with_wordnet(labels: Labels, *, senses: Mapping[str, str] | None = None) -> FromWordNet:
     """The gloss of each class's synset as descriptors: what kind of thing it is, and what it has.
 
-    Warns of every name that has several senses and was not told apart.
+    Warns of every name that has several senses and was not told apart, and of the names that were found only
+    in another number or spelling.
 
     Args:
-        labels: C classes, named as in WordNet (singular). An id that is a synset's is taken as that.
+        labels: C classes, named as in WordNet or nearly so. An id that is a synset's is taken as that.
         senses: Synset ids ("n02012849") by class name or id.
 
     Raises:
-        DescriptorError: A name or synset that is not there, or senses of no class; says what is near.
+        DescriptorError: Senses that are not there, or of no class.
     """
     chosen = dict(senses or {})
     known = wordnet.glosses()
     if unknown := [name for name in chosen if name not in {*labels.names, *labels.ids}]:
         raise DescriptorError(f"a sense is given for {unknown[0]!r}, which is no class")
-    classes = []
-    for identifier, name in zip(labels.ids, labels.names, strict=True):
+    if wrong := [(name, synset) for name, synset in chosen.items() if synset not in known]:
+        raise DescriptorError(f"class {wrong[0][0]!r}: no synset {wrong[0][1]!r} among WordNet's nouns")
+    classes: list[tuple[Descriptor, ...]] = []
+    failures: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for identifier, name, reported in zip(labels.ids, labels.names, labels.reported, strict=True):
         synset = chosen.get(identifier) or chosen.get(name) or (identifier if identifier in known else None)
+        classes.append(())
         if synset is None:
-            synset = _likeliest(name)
-        if synset not in known:
-            raise DescriptorError(f"class {name!r}: no synset {synset!r} among WordNet's nouns")
-        classes.append(tuple(Descriptor(text, SOURCE) for text in gloss_phrases(known[synset])))
+            written = as_in_wordnet(name)
+            if written is None:
+                near = nearest(clean_name(name).casefold(), list(senses_by_name()))
+                failures[reported] = f"is not among WordNet's nouns: say what it is with --sense{near}"
+                continue
+            if written != clean_name(name).casefold():
+                taken[name] = written
+            synset = _likeliest(name, written)
+        classes[-1] = tuple(Descriptor(text, SOURCE) for text in gloss_phrases(known[synset]))
+        if not classes[-1]:
+            failures[reported] = f"nothing that can be seen is in its gloss: {known[synset]}"
+    if taken:
+        listed = ", ".join(f"{written!r} for {name!r}" for name, written in list(taken.items())[:_LISTED])
+        more = f" and {len(taken) - _LISTED} more" if len(taken) > _LISTED else ""
+        warnings.warn(f"taken from WordNet: {listed}{more}", VlclsWarning, stacklevel=2)
     about = {"from": "WordNet glosses", "timm": version("timm")}
-    return DescriptorSet(labels, tuple(classes), "descriptors", {SOURCE: about})
+    made = DescriptorSet(labels, tuple(classes), "descriptors", {SOURCE: about})
+    return FromWordNet(made, failures, taken)
 
 
-def gloss_phrases(gloss: str) -> list[str]:
-    """The phrases of a gloss that say what one sees; the whole gloss if none does."""
-    text = re.sub(r"\s*\([^)]*\)", "", gloss)
-    phrases: list[str] = []
-    for number, part in enumerate(text.split(";")):
-        kind, *has = (_trimmed(each) for each in _HAS.split(f" {part.strip()}", maxsplit=1))
-        if number == 0 and not _EMPTY.fullmatch(kind):
-            phrases.append(f"a kind of {_BEFORE_KIND.sub('', kind)}")
-        phrases += [each for each in ([kind] if number else []) + has if each and _seen(each)]
-    return list(dict.fromkeys(phrases)) or [gloss.strip()]
-
-
-def _trimmed(phrase: str) -> str:
-    """Without whereabouts, and without words that lead nowhere."""
-    left = _PLACE.sub("", f" {phrase.strip()}").strip(" ,")
-    return re.sub(r"^(?:having|with)\s|\s(?:usually|typically|often)$", "", left)
-
-
-def _seen(phrase: str) -> bool:
-    return not (_UNSEEN.search(phrase) or not_visual().search(phrase))
-
-
-def _likeliest(name: str) -> str:
-    found = senses_of(name)
-    if not found:
-        near = nearest(clean_name(name).casefold(), list(_senses()))
-        raise DescriptorError(
-            f"class {name!r} is not among WordNet's nouns: use a name that is, or say which synset{near}"
-        )
+def _likeliest(name: str, written: str) -> str:
+    found = senses_of(written)
     first, *others = found
     if others:
         listed = "; ".join(f"{synset}: {found[synset]}" for synset in others[:4])
@@ -107,13 +113,3 @@ def _likeliest(name: str) -> str:
             stacklevel=3,
         )
     return first
-
-
-@lru_cache(maxsize=1)
-def _senses() -> dict[str, list[tuple[int, str]]]:
-    """Every name in lower case to (place among the synset's lemmas, synset)."""
-    result: dict[str, list[tuple[int, str]]] = {}
-    for synset, names in wordnet.lemmas().items():
-        for place, name in enumerate(names):
-            result.setdefault(name.casefold(), []).append((min(place, 1), synset))
-    return result

@@ -149,7 +149,7 @@ def questions(
         {"name": labels.names[index], "hint": hint, "siblings": list((siblings or {}).get(index, ()))}
         for index in asked
     ]
-    text, own = _instructions(name)
+    text, own = _instructions(name) if instructions else (_built_in(name), True)
     count = -(-(per_class or DEFAULT_PER_CLASS[style]) // parts_of(text))
     texts = _texts(name, text, own, [{**row, "count": count} for row in rows])
     return [Question(index, text, count) for index, mine in zip(asked, texts, strict=True) for text in mine]
@@ -162,7 +162,7 @@ def instructions_name(style: Style, instructions: str | Path | None, contrast: b
 
 def asked_again(text: str, name: str, reason: str) -> str:
     """The question with what was wrong with an earlier answer."""
-    ((more,),) = _texts("again", *_instructions("again"), [{"name": name, "reason": reason}])
+    ((more,),) = _texts("again", _built_in("again"), True, [{"name": name, "reason": reason}])
     return f"{text}\n\n{more}"
 
 
@@ -177,12 +177,15 @@ def _schema(style: Style) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": style, "strict": True, "schema": schema}}
 
 
+def _built_in(name: str) -> str:
+    return (prompts_folder() / "llm" / f"{name}.j2").read_text(encoding="utf-8")
+
+
 def _instructions(name: str) -> tuple[str, bool]:
-    """The text of instructions, and whether they are our own."""
-    folder = prompts_folder() / "llm"
-    built_in = sorted(path.stem for path in folder.glob("*.j2"))
+    """The text of instructions that a user names, and whether they are our own."""
+    built_in = sorted(path.stem for path in (prompts_folder() / "llm").glob("*.j2"))
     if is_built_in(name, built_in, "instructions"):
-        return (folder / f"{name}.j2").read_text(encoding="utf-8"), True
+        return _built_in(name), True
     try:
         return read_text(Path(name).expanduser(), LanguageModelError, MAX_INSTRUCTIONS), False
     except LanguageModelError as error:
