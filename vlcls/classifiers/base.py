@@ -120,6 +120,9 @@ class Classifier(ABC):
 
     @encoder.setter
     def encoder(self, encoder: Encoder) -> None:
+        from vlcls.encoders import as_encoder
+
+        encoder = as_encoder(encoder)
         known = self.encoder_info
         if known is not None and encoder.fingerprint != known.fingerprint:
             raise EncoderMismatchError(
