@@ -191,9 +191,39 @@ def test_siblings_from_pairs_and_files(tmp_path: Path):
     ):
         with pytest.raises(LanguageModelError, match=message):
             read_siblings(said, labels)
-    path.write_text("[1]")
-    with pytest.raises(LanguageModelError, match="confusions are expected"):
-        read_siblings(str(path), labels)
+    long = ",".join(["cat/lynx"] * 1000)  # no name of a file is that long
+    assert read_siblings(long, labels) == {0: ["lynx"], 1: ["cat"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.json", b"[1]"),
+        ("c.json", b"{}"),
+        ("c.json", b"[["),
+        ("c.json", b'{"confusions": 3}'),
+        ("c.json", b'[{"true": "cat"}]'),
+        ("c.json", b'[{"true": "cat", "predicted": ["dog"]}]'),
+        ("c.json", b'[{"true": "cat", "predicted": "dog", "count": "many"}]'),
+        ("c.json", b'[{"true": "cat", "predicted": "dog", "count": -1}]'),
+        ("c.json", b'[{"true": "cat", "predicted": "dog", "count": NaN}]'),
+        ("c.json", b"[" * 50_000),
+        ("c.csv", b"true,predicted,count\ncat,dog,many\n"),
+        ("c.csv", b"true,predicted,count\ncat,dog,inf\n"),
+        ("c.csv", b"a,b\ncat,dog\n"),
+        ("c.csv", b'true,predicted\n"cat'),
+        ("c.csv", b"true,predicted\n" + b"x" * 200_000),
+        ("c.csv", b"\xff\x00\xfe"),
+    ],
+)
+def test_confusions_that_are_none(name: str, content: bytes, tmp_path: Path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(LanguageModelError, match=r"c\.(?:json|csv)"):
+        read_siblings(str(path), as_labels(["cat", "dog"]))
+    wide = tmp_path / "wide.csv"
+    wide.write_bytes("true,predicted\ncat,dog\n".encode("utf-16"))
+    assert read_siblings(str(wide), as_labels(["cat", "dog"])) == {0: ["dog"], 1: ["cat"]}
 
 
 def test_the_nearest_names():

@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vlcls.llm.answers import AnswerError, parse_answer
 from vlcls.llm.thinking import without_thinking
@@ -195,6 +197,42 @@ def test_every_form_in_thinking_is_no_answer(form: str, tag: str):
     assert parse_answer(tag.format(draft) + BULLETS, "descriptors", "tiger") == GOOD
     with pytest.raises(AnswerError, match="thinking"):
         parse_answer(f"<think>{draft}", "descriptors", "tiger")
+
+
+PIECES = st.sampled_from(
+    [
+        "<think>",
+        "</think>",
+        "[",
+        "]",
+        "{",
+        "}",
+        '"',
+        "'",
+        ":",
+        ",",
+        "- ",
+        "**",
+        "\n",
+        "\\",
+        "\\u",
+        "|",
+        "lion",
+        "\ud800",
+        "\0",
+    ]
+)
+
+
+@given(st.sampled_from(sorted(FORMS)), st.lists(st.tuples(st.integers(0, 200), PIECES), max_size=5))
+def test_a_damaged_form_is_a_list_or_refused(form: str, damage: list[tuple[int, str]]):
+    text = FORMS[form]
+    for place, piece in damage:
+        text = text[:place] + piece + text[place:]
+    with suppress(AnswerError):
+        found = parse_answer(text, "descriptors", "tiger", ["lion"])
+        assert found and all(each.strip() for each in found)
+        "\n".join(found).encode()
 
 
 def test_there_are_many_forms():

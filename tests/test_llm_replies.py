@@ -371,6 +371,12 @@ def test_a_key_that_cannot_be_sent_is_not_shown(monkeypatch: pytest.MonkeyPatch)
         assert "secret" not in str(caught.value)
 
 
+def test_a_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://h")
+    with pytest.raises(LanguageModelError, match="proxy"):
+        describe(TIGER, model="m", base_url="http://127.0.0.1:9/v1")
+
+
 @pytest.mark.parametrize("url", ["localhost:11434", "http://", "ftp://h/v1", "http://h:port/v1", "\x1b[31m"])
 def test_what_is_no_address(url: str):
     with pytest.raises(LanguageModelError, match="--base-url") as caught:

@@ -199,6 +199,30 @@ def test_killed_half_way_and_run_again(tmp_path: Path):
     assert KEY not in ended.stdout + ended.stderr + log.read_text() + output.read_text()
 
 
+def test_two_processes_into_one_file_ask_once(tmp_path: Path):
+    names = [f"thing{number}" for number in range(6)]
+    output = tmp_path / "out.json"
+
+    def slowly(body: dict[str, Any], number: int) -> Any:
+        time.sleep(0.3)
+        return good(next(n for n in names if f'"{n}"' in user_text(body)))
+
+    with FaultServer(slowly).running() as server:
+        command = [
+            sys.executable, "-m", "vlcls", "describe", ",".join(names), "-o", str(output), "--model", "m",
+            "--base-url", server.url, "--concurrency", "1",
+        ]  # fmt: skip
+        both = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
+        ]
+        said = [process.communicate()[1] for process in both]
+        assert sorted(process.returncode for process in both) == [0, 1], said
+        assert max(server.counts.values()) == 1
+    refused = next(text for process, text in zip(both, said, strict=True) if process.returncode)
+    assert "being written by another `vlcls describe`" in refused or "exists: --overwrite" in refused
+    assert all(read_descriptors(output).descriptors)
+
+
 def run(*arguments: str, code: int = 0) -> Any:
     result = CliRunner().invoke(app, ["describe", *arguments])
     assert result.exit_code == code, (result.output, result.exception)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from vlcls.errors import LanguageModelError
+from vlcls.files.json_text import parse_json
+from vlcls.files.schema import FileModel, validated
+from vlcls.files.text import read_text
 from vlcls.labels import Labels, clean_name
 
 if TYPE_CHECKING:
@@ -16,6 +22,17 @@ if TYPE_CHECKING:
 
 #: Siblings that a class is told apart from.
 DEFAULT_SIBLINGS = 3
+_COLUMNS = ("true", "predicted", "count")
+
+
+class _Confusion(FileModel):
+    true: str
+    predicted: str
+    count: float = Field(default=1, ge=0)
+
+
+class _Confusions(FileModel):
+    confusions: tuple[_Confusion, ...]
 
 
 def near_siblings(labels: Labels, encoder: Encoder, count: int = DEFAULT_SIBLINGS) -> dict[int, list[str]]:
@@ -43,8 +60,9 @@ def read_siblings(given: str, labels: Labels, count: int = DEFAULT_SIBLINGS) -> 
     Raises:
         LanguageModelError: A name that is no class, or a file that cannot be read.
     """
-    path = Path(given).expanduser()
-    rows = _from_file(path) if path.is_file() else _from_text(given)
+    path = os.path.expanduser(given)  # noqa: PTH111
+    # Not Path.is_file: a list of pairs may be longer than any name of a file.
+    rows = _from_file(Path(path)) if os.path.isfile(path) else _from_text(given)  # noqa: PTH113
     places = {clean_name(name).casefold(): index for index, name in enumerate(labels.names)}
     tally: dict[int, dict[int, float]] = {}
     for true, predicted, number in rows:
@@ -76,15 +94,28 @@ def _from_text(text: str) -> Iterable[tuple[str, str, float]]:
 
 
 def _from_file(path: Path) -> list[tuple[str, str, float]]:
+    text = read_text(path, LanguageModelError)
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
-            rows: list[Any] = list(csv.DictReader(text.splitlines()))
+            table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            content: Any = [{name: row[name] for name in _COLUMNS if row.get(name)} for row in table]
+            for row in content:
+                row["count"] = float(row.get("count", 1))
         else:
-            content = json.loads(text)
-            rows = content["confusions"] if isinstance(content, dict) else content
-        return [(row["true"], row["predicted"], float(row.get("count") or 1)) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            content = parse_json(text, path, LanguageModelError)
+            content = content.get("confusions") if isinstance(content, dict) else content
+            if isinstance(content, list):  # of each row, what is asked for here
+                content = [_wanted(row) for row in content]
+        found = validated(_Confusions, {"confusions": content}, path, LanguageModelError)
+    except (csv.Error, ValueError, LanguageModelError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
         raise LanguageModelError(
-            f"{path}: confusions are expected, each with true, predicted and count ({error})"
+            f"{path}: confusions are expected, each with true, predicted and count ({reason})"
         ) from error
+    return [(row.true, row.predicted, row.count) for row in found.confusions]
+
+
+def _wanted(row: Any) -> Any:
+    return (
+        {name: row[name] for name in _COLUMNS if row.get(name) is not None} if isinstance(row, dict) else row
+    )

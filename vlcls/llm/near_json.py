@@ -176,7 +176,7 @@ class _Reader:
 def _unescaped(text: str) -> str:
     def plain(found: re.Match[str]) -> str:
         letter = found[1]
-        if letter[0] == "u":
+        if len(letter) == 5:
             return chr(int(letter[1:], 16))
         return {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}.get(letter, letter)
 

@@ -58,8 +58,7 @@ def _plain(text: str, style: Style) -> str:
     text = "".join(
         " " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each
         for each in text
-        if unicodedata.category(each) not in ("Cs", "Co", "Cn")
-        and each not in "\ufeff\u200b\u200e\u200f\u2060"
+        if unicodedata.category(each) != "Cs" and each not in "\ufeff\u200b\u200e\u200f\u2060"
     )
     text = " ".join(_LINK.sub(r"\1", _CITATION.sub("", text)).split())
     if style == "descriptors":

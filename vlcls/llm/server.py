@@ -65,17 +65,23 @@ class Server:
         path = self._url.path.rstrip("/")
         if not path.endswith("/chat/completions"):
             self._url = self._url.copy_with(path=f"{path}/chat/completions")
-        self._client: AsyncClient = httpx.AsyncClient(
-            timeout=timeout,
-            follow_redirects=False,  # the key goes to the address that was given, and to no other
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-            headers={
-                "Authorization": f"Bearer {key or 'none'}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-        )
+        headers = {
+            "Authorization": f"Bearer {key or 'none'}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        try:
+            self._client: AsyncClient = httpx.AsyncClient(
+                timeout=timeout,
+                follow_redirects=False,  # the key goes to the address that was given, and to no other
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+                headers=headers,
+            )
+        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+            raise LanguageModelError(
+                f"proxy or certificates that the environment names cannot be used: {masked(str(error))}"
+            ) from None
 
     @property
     def address(self) -> str:
