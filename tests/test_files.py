@@ -225,13 +225,35 @@ def test_no_reader_unpickles(read, tmp_path: Path):
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<f2", "|u1", "<c16", "<U7", "|b1"])
+@pytest.mark.parametrize("shape", [(5, 3), (4,), (), (0, 3), (2, 3, 4)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_map_of_an_array(dtype: str, shape: tuple[int, ...], order: str, tmp_path: Path):
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    np.save(tmp_path / "a.npy", np.asarray(array, order=order))
+    found = read_npy(tmp_path / "a.npy", LabelError, mmap=True)
+    assert found.dtype == array.dtype and found.shape == array.shape and (found == array).all()
+    assert not found.size or not found.flags.writeable
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
+def test_maps_hold_no_file_open(tmp_path: Path):
+    """A folder of embeddings has hundreds of files, a process often may open 256."""
+    for number in range(50):
+        np.save(tmp_path / f"{number}.npy", np.full((1000, 8), number))
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    maps = [read_npy(tmp_path / f"{number}.npy", LabelError, mmap=True) for number in range(50)]
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) < before + 10
+    assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 50  # mapped they are, not loaded
+    assert [int(each[999, 7]) for each in maps] == list(range(50))
+
+
 def test_arrays_come_back(tmp_path: Path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.save(tmp_path / "a.npy", array)
     np.savez_compressed(tmp_path / "b.npz", one=array, two=np.array(["cat", "dog"]))
     save_file({"c": array}, tmp_path / "c.safetensors", {"format": "test"})
     assert (read_npy(tmp_path / "a.npy", LabelError) == array).all()
-    assert isinstance(read_npy(tmp_path / "a.npy", LabelError, mmap=True), np.memmap)
     assert read_npz(tmp_path / "b.npz", LabelError)["two"].tolist() == ["cat", "dog"]
     tensors, metadata = read_safetensors(tmp_path / "c.safetensors", LabelError)
     assert (tensors["c"] == array).all() and metadata == {"format": "test"}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -30,20 +31,23 @@ _TROUBLE = (
 
 
 def read_npy(path: str | Path, error: type[VlclsError], *, mmap: bool = False) -> NDArray[Any]:
-    """The array of an `.npy` file, or a read-only map of it.
+    """The array of an `.npy` file, or a read-only map of it, which keeps no file open: folders have hundreds.
 
     Raises:
         error: Not such a file, cut off, or of objects (a pickle, which is never opened).
     """
     with open_regular(path, error) as file:
         try:
-            shape, dtype = _header(file)
-            size = Path(path).stat().st_size - file.tell()
+            shape, dtype, order = _header(file)
+            offset = file.tell()
+            size = Path(path).stat().st_size - offset
         except _TROUBLE as reason:
             raise error(f"{path}: not a whole .npy file: {reason}") from reason
     _check(shape, dtype, size, str(path), error)
     try:
-        return np.load(path, mmap_mode="r" if mmap and size else None, allow_pickle=False)
+        if mmap and 0 not in shape:
+            return _mapped(Path(path), offset, shape, dtype, order)
+        return np.load(path, allow_pickle=False)
     except _TROUBLE as reason:
         raise error(f"{path}: not a whole .npy file: {reason}") from reason
 
@@ -69,6 +73,19 @@ def read_npz(path: str | Path, error: type[VlclsError]) -> dict[str, NDArray[Any
     return arrays
 
 
+def _mapped(
+    path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"]
+) -> NDArray[Any]:
+    """Mapped by torch: NumPy and Python's own `mmap` hold a descriptor for as long as the map lives."""
+    import torch
+
+    whole = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8).numpy()
+    length = dtype.itemsize * math.prod(shape)
+    rows = whole[offset : offset + length].view(dtype).reshape(shape, order=order)
+    rows.flags.writeable = False
+    return rows
+
+
 def _member(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, error: type[VlclsError]
 ) -> NDArray[Any]:
@@ -80,19 +97,19 @@ def _member(
     if member.file_size > limit:
         raise error(f"{where}: unpacks to {member.file_size:,} bytes, more than {limit:,}")
     with archive.open(member) as file:
-        shape, dtype = _header(file)  # type: ignore[arg-type]
+        shape, dtype, _ = _header(file)  # type: ignore[arg-type]
         _check(shape, dtype, member.file_size, where, error)
     with archive.open(member) as file:
         return npy.read_array(file, allow_pickle=False)
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], Literal["C", "F"]]:
     version = npy.read_magic(file)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:  # 3.0: names of fields in UTF-8, which no array of ours has
         raise ValueError(f"format version {version} of NumPy")
-    shape, _, dtype = read(file)
-    return shape, dtype
+    shape, by_columns, dtype = read(file)
+    return shape, dtype, "F" if by_columns else "C"
 
 
 def _check(
