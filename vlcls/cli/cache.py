@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from vlcls.cli.terminal import say
-
 app = typer.Typer(
     no_args_is_help=True,
     help="""The store of embeddings on disk: what was encoded once is not encoded again.
@@ -22,15 +20,15 @@ _MOST = 20
 @app.command()
 def info() -> None:
     """Show where the store is and what is in it."""
+    from rich.console import Console
     from rich.filesize import decimal
     from rich.table import Table
 
-    from vlcls.cli.console import Console
     from vlcls.store import EmbeddingStore
 
     store = EmbeddingStore()
     partitions = store.info()
-    say(f"{store.root}: {decimal(sum(part.bytes for part in partitions))}")
+    typer.echo(f"{store.root}: {decimal(sum(part.bytes for part in partitions))}")
     if not partitions:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -53,13 +51,13 @@ def verify() -> None:
 
     found = EmbeddingStore().verify()
     for each in found.bad:
-        say(f"{'deleted' if each.deleted else 'not used'}: {each.path}: {each.reason}")
+        typer.echo(f"{'deleted' if each.deleted else 'not used'}: {each.path}: {each.reason}")
     if found.unlabelled:
-        say(
+        typer.echo(
             f"{found.unlabelled} files of an older version do not say which encoder they are of: each is "
             "used once one of its embeddings was compared with the encoder's own"
         )
-    say(f"{len(found.bad)} damaged files" if found.bad else "all files are whole")
+    typer.echo(f"{len(found.bad)} damaged files" if found.bad else "all files are whole")
     raise typer.Exit(int(bool(found.bad)))
 
 
@@ -80,11 +78,11 @@ def clear(
         typer.confirm(f"delete all embeddings in {store.root}?", abort=True)
     done = store.clear()
     for path, reason in done.failed[:_MOST]:
-        say(f"not deleted: {path}: {reason}", err=True)
+        typer.echo(f"not deleted: {path}: {reason}", err=True)
     for path in done.foreign[:_MOST]:
-        say(f"left alone, not written by vlcls: {path}", err=True)
+        typer.echo(f"left alone, not written by vlcls: {path}", err=True)
     more = max(0, len(done.failed) - _MOST) + max(0, len(done.foreign) - _MOST)
     if more:
-        say(f"and {more} more", err=True)
-    say(f"{done.files} files deleted, {decimal(done.bytes)} freed")
+        typer.echo(f"and {more} more", err=True)
+    typer.echo(f"{done.files} files deleted, {decimal(done.bytes)} freed")
     raise typer.Exit(int(bool(done.failed)))

@@ -18,7 +18,6 @@ from vlcls.cli.options import (
     Templates,
 )
 from vlcls.cli.progress import bar, status
-from vlcls.cli.terminal import say
 from vlcls.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def edit(
             )
     found = materials.open_images(images, classifier, groups or (), split)
     for problem in found.problems:
-        say(f"note: {problem}", err=True)
+        typer.echo(f"note: {problem}", err=True)
     with bar("embedding images", found.count) as progress:
         material = materials.prepare(
             found, classifier, descriptors, wording, held_out_share=held_out, seed=seed, cache=cache,
@@ -154,7 +153,7 @@ def edit(
     bench = Workbench(material, session, cache=cache)
     try:
         app = build_app(bench, host=host, asking=asking(model, base_url, hint))
-        say(f"session in {session}; open {address(host, listening)} (Ctrl+C ends it)", err=True)
+        typer.echo(f"session in {session}; open {address(host, listening)} (Ctrl+C ends it)", err=True)
         serve(app, listening)
     finally:
         bench.close()

@@ -45,7 +45,6 @@ from vlcls.cli.options import (
     EncoderSpec,
     LabelsFile,
     LabelsText,
-    OutputFolder,
     PhrasingOption,
     PrecisionOption,
     Templates,
@@ -53,7 +52,7 @@ from vlcls.cli.options import (
     saved,
 )
 from vlcls.cli.progress import is_main_process, status
-from vlcls.cli.terminal import say_not_read
+from vlcls.files.writing import check_output_folder
 
 if TYPE_CHECKING:
     from vlcls.learning import NameLearning
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
 def learn_names(
     context: typer.Context,
     dataset: Dataset,
-    output: OutputFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
     labels: LabelsText = None,
     labels_file: LabelsFile = None,
     templates: Templates = None,
@@ -117,6 +116,8 @@ def learn_names(
       accelerate launch -m vlcls learn-names photos/ -o names/
     """
     numbers = _shots(shots)
+    if is_main_process():
+        check_output_folder(output)  # now, not when everything is learned
     with status("loading torch"):
         from vlcls.learning import Training, learn_from_embeddings
 
@@ -150,7 +151,7 @@ def learn_names(
     if is_main_process():
         _print(results, output)
     for message in embedded.errors.values():
-        say_not_read(message)
+        typer.echo(f"not read: {message}", err=True)
     if embedded.errors:
         raise typer.Exit(SOME_IMAGES_FAILED)
 
@@ -168,9 +169,8 @@ def _shots(text: str | None) -> list[int | None]:
 
 
 def _print(results: dict[int | None, NameLearning], output: Path) -> None:
+    from rich.console import Console
     from rich.table import Table
-
-    from vlcls.cli.console import Console
 
     terminal = Console()
     console = Console(highlight=False, width=None if terminal.is_terminal else 120)

@@ -44,7 +44,6 @@ class Evidence:
 
     Attributes:
         label: The class, as `Labels.reported` names it.
-        id: Its id: the name itself unless ids were given with the labels.
         index: Its place in the labels.
         similarity: On the cosine scale: the sum of the shares.
         probability: As of `Classifier.probabilities`.
@@ -55,7 +54,6 @@ class Evidence:
     """
 
     label: str
-    id: str
     index: int
     similarity: float
     probability: float
@@ -214,7 +212,6 @@ class _Explainer:
             evidence.append(
                 Evidence(
                     self._classifier.labels.reported[place],
-                    self._classifier.labels.ids[place],
                     place,
                     math.fsum(each.share for each in contributions),
                     probabilities[place],

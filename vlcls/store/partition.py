@@ -106,7 +106,8 @@ class Partition:
 
     def get_many(self, keys: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
         """A row float32[D] for each key, or None; several at once are read together."""
-        found: list[NDArray[np.float32] | None] = [self._pending.get(key) for key in keys]
+        waiting = (self._pending.get(key) for key in keys)
+        found = [None if row is None else row.copy() for row in waiting]
         for again in (True, False):
             left = [place for place, row in enumerate(found) if row is None]
             if not left or self._read(as_keys([keys[place] for place in left]), left, found):
@@ -151,7 +152,8 @@ class Partition:
                 self._warn(error)
                 names, settled = set(), False
             if names and not self._seen_before:
-                remove_leftovers(self.folder)
+                for folder in (self.folder, self.folder.parent):
+                    remove_leftovers(folder)
             self._seen_before = True
             with self._lock:
                 gone = [number for name, number in self._numbers.items() if name not in names]
@@ -359,7 +361,8 @@ class Partition:
         if self.root in _WARNED:
             return
         _WARNED.add(self.root)
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        cause = error.__cause__ if isinstance(error, OutputError) and error.__cause__ else error
+        reason = (cause.strerror if isinstance(cause, OSError) else None) or cause
         warnings.warn(
             f"embeddings not stored in {self.root}: {reason} (VLCLS_CACHE names another folder)",
             VlclsWarning,

@@ -29,9 +29,10 @@ Kind = Literal["images", "images-full-decode", "texts"]
 
 #: What a shard is called. Nothing else in the store's folders is read, or deleted.
 SHARD_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
-#: A header has about 400 bytes, and no shard that was ever written has 4 GiB.
+#: A header has about 400 bytes, and no shard that was ever written has 4 GiB or so many rows.
 MAX_HEADER_BYTES = 1 << 16
 MAX_SHARD_BYTES = 4 << 30
+MAX_ROWS = 1 << 24
 
 _BLOCK = 4 << 20
 _METADATA = "vlcls"
@@ -247,7 +248,13 @@ def _layout(content: Any, offset: int, size: int, label: Any) -> _Header | None:
     except (KeyError, TypeError, ValueError):
         return None
     numbers = all(type(number) is int and number > 0 for number in (count, dimension))
-    if not numbers or count != rows or width != KEY_BYTES or len(content) != 2 + (label is not None):
+    if (
+        not numbers
+        or count != rows
+        or count > MAX_ROWS
+        or width != KEY_BYTES
+        or len(content) != 2 + (label is not None)
+    ):
         return None
     lengths = {"keys": KEY_BYTES * count, "embeddings": 4 * dimension * count}
     for order in (("embeddings", "keys"), ("keys", "embeddings")):  # up to the library that writes
