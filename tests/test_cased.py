@@ -396,7 +396,7 @@ def test_the_vocabulary_of_many_images():
     from vlcls.classifiers.vocabulary_free import Naming
 
     def named(name, **more):
-        return Naming("x", (Prediction(name, 0.5, 0),), **more)
+        return Naming("x", (Prediction(name, 0.5, 0, name),), **more)
 
     namings = [named("owl"), named("dog"), named("dog"), named("cat"), named("object", fallback=True)]
     namings.append(Naming("bad", (), error="unreadable"))

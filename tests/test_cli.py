@@ -62,16 +62,16 @@ def test_jsonl_has_one_documented_object_an_image(run, photos, spec):
     assert (code, err) == (0, "")
     assert [row["image"] for row in rows] == [str(photos / f"{n}.png") for n in range(3)]
     for row in rows:
-        assert list(row) == ["image", "label", "score", "top_k", "error"]
+        assert list(row) == ["image", "label", "id", "index", "score", "top_k", "error"]
         assert row["error"] is None
-        assert [list(best) for best in row["top_k"]] == [["label", "score"]] * 2
+        assert [list(best) for best in row["top_k"]] == [["label", "id", "index", "score"]] * 2
         assert (row["label"], row["score"]) == (row["top_k"][0]["label"], row["top_k"][0]["score"])
 
 
 def test_csv_and_table_say_the_same(run, photos, spec, tmp_path):
     _, out, _ = run("classify", photos, "-l", "cat,dog", "-e", spec, "-f", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert list(rows[0]) == ["image", "label", "score", "error", "label_2", "score_2"]
+    assert list(rows[0]) == ["image", "label", "id", "index", "score", "error", "label_2", "id_2", "score_2"]
     assert float(rows[0]["score"]) + float(rows[0]["score_2"]) == pytest.approx(1, abs=1e-5)
     code, table, _ = run("classify", photos, "-l", "cat,dog", "-e", spec, "-o", tmp_path / "t.txt")
     assert (code, table) == (0, "")
@@ -135,7 +135,7 @@ def test_debug_shows_the_traceback(spec):
 def test_output_file_is_whole_or_absent(run, photos, spec, tmp_path, monkeypatch):
     target = tmp_path / "out.jsonl"
     target.write_text("before")
-    monkeypatch.setattr("vlcls.cli.output.json.dumps", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("vlcls.cli.output.to_json", lambda *_, **__: 1 / 0)
     assert run("classify", photos, "-l", "cat,dog", "-e", spec, "-f", "jsonl", "-o", target)[0] == 1
     assert target.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []

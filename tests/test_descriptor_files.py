@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -184,8 +185,8 @@ def test_errors_name_file_class_and_line(text: str, message: str):
     ("content", "message"),
     [
         (b'{"a": ["\xff"]}', "line 1: not UTF-8"),
-        (b'{"a":\n["\x00"]}', "line 2: not JSON: Invalid control character"),
-        (b"\x00" * 100, "line 1: not JSON"),
+        (b'{"a":\n["\x00"]}', "line 2: no text: it holds NUL"),
+        (b"\x00" * 100, "line 1: no text"),
     ],
 )
 def test_bytes_that_are_no_text(tmp_path: Path, content: bytes, message: str):
@@ -263,7 +264,38 @@ def test_a_weight_of_many_digits(digits: int):
         parsed(text)
 
 
-def test_an_endless_file_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch):
+def test_endless_files_are_not_read_to_their_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("vlcls.descriptors.files.MAX_BYTES", 1000)
-    with pytest.raises(DescriptorError, match="more than 1,000 bytes"):
-        read_descriptors("/dev/zero")
+    (tmp_path / "large.json").write_bytes(b" " * 1001)
+    with pytest.raises(DescriptorError, match=r"large.json: more than 1,000 bytes"):
+        read_descriptors(tmp_path / "large.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    for path, kind in (("/dev/zero", "a device"), (tmp_path / "pipe.json", "a pipe")):
+        with pytest.raises(DescriptorError, match=kind):
+            read_descriptors(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_files_in_the_encodings_that_programs_write(encoding: str, tmp_path: Path):
+    path = tmp_path / "set.json"
+    path.write_text('{"caf\u00e9": ["tables", "chairs on a pavement"]}', encoding=encoding)
+    found = read_descriptors(path)
+    assert found.labels.names == ("caf\u00e9",)
+    write_descriptors(found, path)
+    assert read_descriptors(path) == found
+
+
+def test_a_link_goes_on_pointing_at_what_is_edited(tmp_path: Path):
+    (tmp_path / "own.json").write_text('{"cat": ["fur"]}')
+    (tmp_path / "link.json").symlink_to(tmp_path / "own.json")
+    write_descriptors(read_descriptors(tmp_path / "own.json"), tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink() and "vlcls-descriptors" in (
+        tmp_path / "own.json"
+    ).read_text()
+
+
+def test_half_characters_in_sources_are_refused():
+    text = OWN.replace('"some-model"', '"some-\\ud800"')
+    assert text != OWN
+    with pytest.raises(DescriptorError, match="source 'gpt': half of a surrogate pair"):
+        parsed(text)

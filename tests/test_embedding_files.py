@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vlcls import VlclsError, classifier_from_embeddings
 from vlcls.embedding_files import read_embeddings
-from vlcls.errors import EmbeddingError
+from vlcls.errors import EmbeddingError, VlclsWarning
 
 ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
@@ -111,3 +111,49 @@ def test_scores_equal_a_plain_loop():
             cosine = images[i] @ texts[c] / np.linalg.norm(images[i]) / np.linalg.norm(texts[c])
             assert scores[i, c] == pytest.approx(50 * cosine, abs=1e-4)
     assert classifier.predict(images, top_k=1)[0].top_k[0].index == int(scores[0].argmax())
+
+
+# ---- parts, and numbers that are none ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["img_emb", ""])
+def test_parts_of_unlike_width_are_named(tmp_path, layout):
+    (tmp_path / layout).mkdir(exist_ok=True)
+    for part, width in ((0, 8), (1, 8), (2, 7)):
+        np.save(tmp_path / layout / f"img_emb_{part}.npy", np.ones((2, width), np.float32))
+    with pytest.raises(EmbeddingError, match=r"img_emb_2\.npy: rows of 7 numbers, .* img_emb_0\.npy have 8"):
+        read_embeddings(tmp_path, "image")
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.bool_, "U3", "M8[s]", np.void(b"ab").dtype])
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_other_values_than_real_numbers_are_refused(tmp_path, dtype, suffix):
+    path = tmp_path / f"x{suffix}"
+    (np.save if suffix == ".npy" else np.savez)(path, np.zeros((2, 3), dtype))
+    with pytest.raises(EmbeddingError, match=r"numbers \[rows, width\] are expected, not .* \[2, 3\]"):
+        read_embeddings(path, "image")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[["a", "b"]], [[{"x": 1.0}]], [[[1.0], [2.0]]], [[1.0, None]], [[True, False]]],
+    ids=["texts", "structs", "lists", "nulls", "truths"],
+)
+def test_parquet_lists_of_something_else(tmp_path, column):
+    pq.write_table(pa.table({"embedding": column}), tmp_path / "x.parquet")
+    with pytest.raises(EmbeddingError, match=r"x\.parquet: column 'embedding' holds .*; lists of numbers"):
+        read_embeddings(tmp_path / "x.parquet", "image")
+
+
+def test_parquet_without_rows(tmp_path):
+    pq.write_table(pa.table({"embedding": pa.array([], pa.list_(pa.float32()))}), tmp_path / "x.parquet")
+    with pytest.raises(EmbeddingError, match="no rows in it"):
+        read_embeddings(tmp_path / "x.parquet", "image")
+
+
+def test_metadata_that_does_not_fit_is_said(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    np.save(tmp_path / "img_emb_0.npy", ROWS)
+    pq.write_table(pa.table({"image_path": ["a"]}), tmp_path / "metadata" / "metadata_0.parquet")
+    with pytest.warns(VlclsWarning, match="1 names in its metadata for 5 embeddings: rows are numbered"):
+        assert read_embeddings(tmp_path, "image").names == list("01234")

@@ -186,7 +186,7 @@ def test_a_single_class_and_other_classifiers():
 
 def evidence(*parts, kind="descriptor", label="tiger"):
     found = tuple(Contribution(text, 0.2 + margin, margin + 0.3, margin, kind) for text, margin in parts)
-    return Evidence(label, 0, 0.3, 0.9, 0.2, found)
+    return Evidence(label, label, 0, 0.3, 0.9, 0.2, found)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ WRONG = {
     "seeds": ["x", "0", "1.5", "-1", "nan", "1e9"], "templates": ["no-such-set", "/no/such/file"],
     "template": ["no-such-set"], "articles": ["maybe"], "phrasing": ["x"], "file": ["/no/such/file.json"],
     "count": ["x", "0", "2.5", "nan", "1e9"], "concept": None, "descriptors": ["maybe"],
+    "published": ["maybe"],
     "from": ["/no/such/folder"], "captions": ["/no/such/folder"], "alpha": ["x", "-1", "2", "nan"],
     "tau": ["x", "0", "-1", "nan", "inf"], "retrieved": ["x", "0", "1.5", "nan"], "hint": None,
 }  # fmt: skip
@@ -97,7 +98,7 @@ def test_every_option_of_every_method_is_checked_when_it_is_typed(name: str):
         ("autoclip:temperature=2", "temperature has no effect with weighting=autoclip"),
         ("softmax:scaled", "scaled has no effect with weighting=softmax"),
         ("autoclip:aggregate=max", "weighted mean of similarities, not a max"),
-        ("waffle:file=pacs", "file has no effect without descriptors"),
+        ("waffle:file=pacs", "file has no effect without descriptors or published"),
         ("waffle:descriptors,templates=simple", "templates has no effect with descriptors"),
         ("learned-names", "from=DIR is expected"),
     ],

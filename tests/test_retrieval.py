@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -108,7 +109,7 @@ def test_sources_that_are_none(tmp_path: Path):
     with pytest.raises(CaptionError, match="in it"):
         list(read_captions(tmp_path))
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(CaptionError, match="no readable Parquet"):
+    with pytest.raises(CaptionError, match="not a whole Parquet file"):
         list(read_captions(tmp_path / "bad.parquet"))
 
 
@@ -247,14 +248,10 @@ def test_bad_captions_in_files(kind: str, tmp_path: Path, clip: Encoder):
     path = tmp_path / f"bad.{kind}"
     texts = [text for text in BAD if text is not None and "\ud800" not in text]
     if kind == "txt":
-        path.write_bytes(
-            "\n".join(text.replace("\n", " ") for text in texts).encode() + b"\nlatin \xe9\xff\n"
-        )
+        path.write_bytes("\n".join(text.replace("\n", " ").replace("\0", "") for text in texts).encode())
     elif kind == "jsonl":
         lines = [json.dumps({"caption": text}) for text in BAD]
-        path.write_bytes(
-            "\n".join([*lines, "{broken", "[" * 100_000, '{"caption": 1}']).encode() + b"\n\xff\n"
-        )
+        path.write_bytes("\n".join([*lines, "{broken", "[" * 100_000, '{"caption": 1}']).encode())
     elif kind == "csv":
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["caption"], *([text] for text in texts if "\0" not in text)])
@@ -264,6 +261,45 @@ def test_bad_captions_in_files(kind: str, tmp_path: Path, clip: Encoder):
     report = build_captions(read_captions(path), tmp_path / "db", clip)
     assert report.added >= 10 and report.empty >= (0 if kind == "csv" else 3)
     assert len(open_captions(tmp_path / "db", clip)) == report.added
+
+
+CAPTIONS = ["a dog on grass", "ein Bär im Schnee", "猫と犬", "red\u2028panda, one \x0b line"]
+
+
+def written_as(kind: str, captions: list[str]) -> str:
+    if kind == "txt":
+        return "\r\n".join(captions)
+    if kind == "jsonl":
+        return "\n".join(json.dumps({"caption": text}, ensure_ascii=False) for text in captions)
+    file = io.StringIO()
+    delimiter = {"csv": ",", "tsv": "\t", "excel.csv": ";"}[kind]
+    csv.writer(file, delimiter=delimiter).writerows([["n", "caption"], *enumerate(captions)])
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "tsv", "excel.csv"])
+def test_captions_in_other_encodings(kind: str, tmp_path: Path):
+    path = tmp_path / f"a.{kind}"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        path.write_bytes(written_as(kind, CAPTIONS).encode(encoding))
+        assert list(read_captions(path)) == CAPTIONS
+    for encoding, text in (
+        ("latin-1", "ein Bär"),
+        ("cp1252", "“quoted”"),
+        ("gbk", "猫と"),
+        ("shift-jis", "猫と"),
+    ):
+        path.write_bytes(written_as(kind, ["a dog", text, "a cat"]).encode(encoding))
+        line = 2 if kind in ("txt", "jsonl") else 3
+        with pytest.raises(CaptionError, match=rf"a\.{kind}, line {line}: not UTF-8 text; save the file"):
+            list(read_captions(path))
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "tsv", "parquet"])
+def test_a_pipe_for_captions_is_refused(kind: str, tmp_path: Path):
+    os.mkfifo(tmp_path / f"a.{kind}")
+    with pytest.raises(CaptionError, match="this is a pipe"):
+        list(read_captions(tmp_path / f"a.{kind}"))
 
 
 def test_cleaning():

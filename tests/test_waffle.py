@@ -20,6 +20,7 @@ from vlcls.prompts.waffle import (
     alphabet_of,
     random_descriptions,
     random_descriptors,
+    raw_names,
     scrambled,
     swapped,
     waffle_sizes,
@@ -42,15 +43,32 @@ def test_the_sizes_of_the_example():
     assert waffle_sizes(["golden retriever", "pug"]) == WaffleSizes(2, 5, 1, 7)
 
 
+#: Places365's names as published have an underscore in nearly every second one; here by hand.
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [
+        # 2 words and 1, 6.5 and 5 letters; the longest 14 and 5 as they are: 9.5, so 10, and one more.
+        (["airplane_cabin", "attic"], (2, 6, 1, 11)),
+        (["airplane cabin", "attic"], (2, 6, 1, 8)),  # half a space rounds to none
+        (["corn_field", "bus_interior"], (2, 5, 1, 12)),
+        (["corn field", "bus interior"], (2, 5, 2, 4)),
+    ],
+)
+def test_names_with_underscores_give_the_published_sizes(names: list[str], sizes: tuple[int, ...]):
+    assert waffle_sizes(names) == WaffleSizes(*sizes)
+    labels = as_labels(dict(zip(names, names, strict=True)))  # ids as folders have them, names cleaned
+    assert raw_names(labels) == names
+
+
 @given(st.lists(st.text("abcdef _", min_size=1).filter(lambda n: n.replace("_", " ").strip()), min_size=1))
 def test_sizes_equal_the_steps_one_by_one(names: list[str]):
     counts, lengths, spaces, longest = [], [], [], []
     for name in names:
-        words = [word for word in name.replace("_", " ").split(" ") if word]
+        words = name.replace("_", " ").split(" ")
         counts.append(len(words))
         lengths.append(sum(len(word) for word in words) / len(words))
         spaces.append(sum(letter == " " for letter in name))
-        longest.append(max(len(word) for word in words))
+        longest.append(max(len(word) for word in name.split(" ")))  # as they are: underscores are letters
     groups = int(np.round(sum(spaces) / len(names))) + 1
     characters = math.ceil(sum(longest) / len(names))
     while True:  # at least one more, until the groups are equally long
@@ -122,8 +140,13 @@ def test_random_and_own_descriptors():
         assert {prompt.descriptor for prompt in own if prompt.kind == "descriptor"} <= set(BIRDS.texts(index))
         # 30 of 20 random and 20 own: at least 10 of each
         assert min(Counter(prompt.kind for prompt in own).values()) >= 10
-    with pytest.raises(TemplateError, match="'gull' has no descriptors"):
-        waffle_and_descriptors(BIRDS.replaced(0, []))
+
+
+def test_a_class_without_descriptors_has_one_empty_one_as_published():
+    own = waffle_and_descriptors(BIRDS.replaced(0, []), seed=1).of_class(0)
+    assert len(own) == 30
+    empty = [prompt for prompt in own if prompt.kind == "descriptor"]
+    assert len(empty) >= 10 and {prompt.text for prompt in empty} == {"A photo of a gull, which has ."}
 
 
 @given(st.integers(2, 30), st.integers(0, 1000))
@@ -143,13 +166,44 @@ def test_scrambling_keeps_lengths_and_words():
         assert {word for text in other.texts(index) for word in text.split()} <= words
 
 
-@pytest.mark.parametrize(("budget", "shared", "size"), [(1, False, 2), (5, False, 10), (2, True, 4)])
+@pytest.mark.parametrize(
+    ("budget", "shared", "size"),
+    [(1, False, 2), (2, False, 4), (5, False, 6), (2, True, 4), (3, True, 6), (5, True, 10)],
+)
 def test_random_descriptions(budget: int, shared: bool, size: int):
     other = random_descriptions(BIRDS, 0, budget=budget, shared=shared)
     everything = {text for index in range(3) for text in BIRDS.texts(index)}
     assert [len(own) for own in other.descriptors] == [size] * 3
     assert all(set(other.texts(index)) <= everything for index in range(3))
-    assert (len(set(other.descriptors)) == 1) == shared
+    if size <= 6:  # without replacement, unless shared ones are more than there are
+        assert all(len(set(other.texts(index))) == size for index in range(3))
+    if size < 6:
+        assert (len(set(other.descriptors)) == 1) == shared
+
+
+def test_each_descriptor_is_drawn_equally_often():
+    drawn = Counter(
+        text for seed in range(600) for text in random_descriptions(BIRDS, seed, shared=True).texts(0)
+    )
+    assert len(drawn) == 6 and all(150 < count < 250 for count in drawn.values())
+    with pytest.raises(TemplateError, match="no descriptors to draw from"):
+        random_descriptions(BIRDS.replaced(0, []).replaced(1, []).replaced(2, []))
+
+
+def test_the_published_way_by_name():
+    from vlcls.evaluation.kinds import Context
+    from vlcls.evaluation.methods import parse_method
+
+    raw = ["corn_field", "bus_interior", "attic"]
+    labels = as_labels(dict(zip(raw, raw, strict=True)))
+    known = DescriptorSet(labels, ((Descriptor("zz"),), (Descriptor("zzz."),), (Descriptor("z z"),)))
+    texts = [
+        parse_method(spec).prompts(Context(labels, descriptors=known), 0).prompts[1].descriptor
+        for spec in ("waffle", "waffle:published")
+    ]
+    ours, published = waffle_sizes(labels.names), waffle_sizes(raw)
+    assert [len(group) for group in texts[0].split(", ")] == [ours.group_length] * ours.groups
+    assert texts[1] == "z" * published.group_length and published.groups == 1
 
 
 def test_joining_numbers_templates_on():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vlcls.errors import EmbeddingError, MissingExtraError
-from vlcls.files.arrays import read_npy
+from vlcls.errors import EmbeddingError, VlclsWarning
+from vlcls.files.arrays import read_npy, read_npz
+from vlcls.files.parquet import parquet_schema, read_parquet
 
 #: Columns and array names that hold embeddings in the wild, first choice first.
 _EMBEDDING_NAMES = ("{kind}_embedding", "{kind}_embeddings", "{kind}_emb", "embedding", "embeddings", "emb")
@@ -51,14 +51,11 @@ def read_embeddings(path: str | Path, kind: Literal["image", "text"]) -> GivenEm
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise EmbeddingError(f"{path}: .npy, .npz, .parquet or a clip-retrieval folder is expected")
-    try:
-        rows, names = reader(path, kind)
-    except EmbeddingError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise EmbeddingError(f"{path}: not readable as {path.suffix} embeddings: {error}") from error
-    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.number):
-        raise EmbeddingError(f"{path}: numbers [rows, width] are expected, not {rows.dtype} {rows.shape}")
+    rows, names = reader(path, kind)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu":  # complex numbers are numbers, too
+        raise EmbeddingError(
+            f"{path}: numbers [rows, width] are expected, not {rows.dtype} {list(rows.shape)}"
+        )
     return GivenEmbeddings(rows, names or [str(row) for row in range(len(rows))])
 
 
@@ -67,47 +64,52 @@ def _read_npy(path: Path, kind: str) -> tuple[np.ndarray, list[str]]:
 
 
 def _read_npz(path: Path, kind: str) -> tuple[np.ndarray, list[str]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        name = _pick(arrays.files, kind) or (arrays.files[0] if len(arrays.files) == 1 else None)
-        if name is None:
-            raise EmbeddingError(
-                f"{path}: which of its arrays {arrays.files} holds the embeddings? Name it 'embeddings'"
-            )
-        return arrays[name], []
+    arrays = read_npz(path, EmbeddingError)
+    files = list(arrays)
+    name = _pick(files, kind) or (files[0] if len(files) == 1 else None)
+    if name is None:
+        raise EmbeddingError(
+            f"{path}: which of its arrays {files[:20]} holds the embeddings? Name it 'embeddings'"
+        )
+    return arrays[name], []
 
 
 def _read_parquet(path: Path, kind: str) -> tuple[np.ndarray, list[str]]:
-    if find_spec("pyarrow") is None:
-        raise MissingExtraError("reading Parquet files", "parquet")
+    schema = parquet_schema(path, EmbeddingError)
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    columns: Any = pq.read_schema(path)
-    lists = [
-        f.name
-        for f in columns
-        if pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type) or pa.types.is_large_list(f.type)
-    ]
+    is_list = (pa.types.is_list, pa.types.is_fixed_size_list, pa.types.is_large_list)
+    lists = [field.name for field in schema if any(test(field.type) for test in is_list)]
     name = _pick(lists, kind) or (lists[0] if len(lists) == 1 else None)
     if name is None:
-        raise EmbeddingError(f"{path}: none of its columns {columns.names} is a list of numbers for {kind}s")
-    named = next((column for column in _NAME_COLUMNS if column in columns.names), None)
-    table = pq.read_table(path, columns=[name, *([named] if named else [])])
+        raise EmbeddingError(f"{path}: none of its columns {schema.names} is a list of numbers for {kind}s")
+    table = read_parquet(path, [name, *_named(schema.names)], EmbeddingError)
     vectors = table[name].combine_chunks()
+    if not len(vectors):
+        raise EmbeddingError(f"{path}: no rows in it")
     if vectors.null_count:
         raise EmbeddingError(f"{path}: {vectors.null_count} rows of column {name!r} are empty")
-    widths = (
-        set(np.diff(vectors.offsets.to_numpy()).tolist())
-        if hasattr(vectors, "offsets")
-        else {vectors.type.list_size}
-    )
+    values = vectors.flatten()
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)) or values.null_count:
+        kinds = f"{values.type} with {values.null_count} missing" if values.null_count else values.type
+        raise EmbeddingError(f"{path}: column {name!r} holds {kinds}; lists of numbers are expected")
+    is_fixed = pa.types.is_fixed_size_list(vectors.type)
+    widths = {vectors.type.list_size} if is_fixed else set(np.diff(vectors.offsets.to_numpy()).tolist())
     if len(widths) != 1:
         raise EmbeddingError(f"{path}: rows of column {name!r} have different widths {sorted(widths)[:5]}")
-    rows = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), widths.pop())
-    return rows, [str(value) for value in table[named].to_pylist()] if named else []
+    return values.to_numpy(zero_copy_only=False).reshape(len(vectors), widths.pop()), _names(table)
 
 
-def _read_clip_retrieval(folder: Path, kind: str) -> GivenEmbeddings:
+def _names(table: Any) -> list[str]:
+    return [str(value) for name in _named(table.column_names) for value in table[name].to_pylist()]
+
+
+def _named(columns: list[str]) -> list[str]:
+    """The column with names for reports, if there is one."""
+    return [name for name in _NAME_COLUMNS if name in columns][:1]
+
+
+def _read_clip_retrieval(folder: Path, kind: Literal["image", "text"]) -> GivenEmbeddings:
     parts = sorted((folder / {"image": "img_emb", "text": "text_emb"}[kind]).glob("*.npy"), key=_number)
     if not parts:
         parts = sorted(folder.glob("*.npy"), key=_number)
@@ -115,23 +117,32 @@ def _read_clip_retrieval(folder: Path, kind: str) -> GivenEmbeddings:
         raise EmbeddingError(
             f"{folder}: neither img_emb/ nor text_emb/ with .npy files, nor .npy files, in it"
         )
-    rows = np.concatenate(
-        [read_embeddings(part, "image" if kind == "image" else "text").rows for part in parts]
-    )
+    read = [read_embeddings(part, kind).rows for part in parts]
+    for part, each in zip(parts, read, strict=True):
+        if each.shape[1] != read[0].shape[1]:
+            raise EmbeddingError(
+                f"{part}: rows of {each.shape[1]} numbers, and those of {parts[0].name} have "
+                f"{read[0].shape[1]}: they are of different encoders"
+            )
+    rows = np.concatenate(read)
     names: list[str] = []
     if find_spec("pyarrow") is not None:
-        import pyarrow.parquet as pq
-
         for part in sorted((folder / "metadata").glob("*.parquet"), key=_number):
-            table = pq.read_table(part)
-            named = next((column for column in _NAME_COLUMNS if column in table.column_names), None)
-            names += [str(value) for value in table[named].to_pylist()] if named else []
-    return GivenEmbeddings(rows, names if len(names) == len(rows) else [str(row) for row in range(len(rows))])
+            columns = _named(parquet_schema(part, EmbeddingError).names)
+            names += _names(read_parquet(part, columns, EmbeddingError))
+    if names and len(names) != len(rows):
+        warnings.warn(
+            f"{folder}: {len(names)} names in its metadata for {len(rows)} embeddings: rows are numbered",
+            VlclsWarning,
+            stacklevel=3,
+        )
+        names = []
+    return GivenEmbeddings(rows, names or [str(row) for row in range(len(rows))])
 
 
 def _number(path: Path) -> tuple[int, str]:
-    digits = "".join(letter for letter in path.stem if letter.isdigit())
-    return (int(digits) if digits else 0, path.name)
+    digits = "".join(letter for letter in path.stem if letter in "0123456789")
+    return (int(digits[:18]) if digits else 0, path.name)
 
 
 def _pick(available: list[str], kind: str) -> str | None:

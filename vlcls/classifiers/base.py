@@ -31,12 +31,14 @@ class Prediction:
         label: The class, as `Labels.reported` names it.
         score: Its probability: softmax over the classes, or a sigmoid of its own for SigLIP models.
         index: The class's place in the labels.
+        id: The class's id: the name itself unless ids were given with the labels.
         rationale: Why: the texts that decided it; empty for classifiers that do not explain.
     """
 
     label: str
     score: float
     index: int
+    id: str
     rationale: tuple[str, ...] = ()
 
 
@@ -118,6 +120,9 @@ class Classifier(ABC):
 
     @encoder.setter
     def encoder(self, encoder: Encoder) -> None:
+        from vlcls.encoders import as_encoder
+
+        encoder = as_encoder(encoder)
         known = self.encoder_info
         if known is not None and encoder.fingerprint != known.fingerprint:
             raise EncoderMismatchError(
@@ -247,9 +252,9 @@ class Classifier(ABC):
         # not topk: among equally similar classes the first wins, on every device.
         indices = similarities.sort(dim=-1, descending=True, stable=True).indices
         values = self._as_probabilities(similarities).gather(-1, indices)
-        names = self.labels.reported
+        names, ids = self.labels.reported, self.labels.ids
         return [
-            tuple(Prediction(names[i], v, i) for v, i in zip(vs, cs, strict=True))
+            tuple(Prediction(names[i], v, i, ids[i]) for v, i in zip(vs, cs, strict=True))
             for vs, cs in zip(values[:, :top_k].tolist(), indices[:, :top_k].tolist(), strict=True)
         ]
 

@@ -21,7 +21,7 @@ from vlcls.classifiers.base import open_store, unit_rows
 from vlcls.classifiers.candidates import FALLBACK, Tagger, candidate_names, normal_words
 from vlcls.classifiers.vocabulary_free import Naming, RetrievedCaption, best_first
 from vlcls.classifiers.words import WordEmbeddings
-from vlcls.encoders.base import Encoder
+from vlcls.encoders import Encoder, as_encoder
 from vlcls.limits import LEAST_SCALE, MOST_SCALE
 from vlcls.retrieval import CaptionDatabase, open_captions
 
@@ -83,7 +83,7 @@ class Cased:
     def __init__(
         self,
         captions: CaptionDatabase | str | Path,
-        encoder: Encoder,
+        encoder: str | Encoder,
         *,
         alpha: float = ALPHA,
         tau: float = 1.0,
@@ -100,7 +100,7 @@ class Cased:
 
         Args:
             captions: A database, or what `open_captions` opens: a folder, or "wordnet".
-            encoder: What its captions were embedded with.
+            encoder: What its captions were embedded with, or its spec.
             alpha: Weight of the image's vote, from 0 to 1.
             tau: Temperature: the logit scale is divided by it.
             retrieved: Captions for an image.
@@ -122,7 +122,7 @@ class Cased:
                 f"alpha must be from 0 to 1 (not {alpha}), tau above 0 (not {tau}), retrieved at least 1 "
                 f"(not {retrieved})"
             )
-        store = open_store(cache)
+        encoder, store = as_encoder(encoder), open_store(cache)
         if isinstance(captions, CaptionDatabase):
             captions.check(encoder)
         else:

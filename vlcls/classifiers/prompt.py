@@ -229,12 +229,15 @@ def build_classifier(
     prompts = class_prompts(
         labels, templates, descriptors, phrasing=phrasing, articles=articles, clean_names=clean_names
     )
-    if isinstance(encoder, str):
-        from vlcls.encoders import load_encoder
+    from vlcls.encoders import as_encoder
 
-        encoder = load_encoder(encoder, device, precision)
     return classifier_from_prompts(
-        prompts, encoder, aggregate=aggregate, weighting=weighting, cache=cache, progress=progress
+        prompts,
+        as_encoder(encoder, device, precision),
+        aggregate=aggregate,
+        weighting=weighting,
+        cache=cache,
+        progress=progress,
     )
 
 

@@ -165,16 +165,12 @@ def load(
         classifier = _read(path)
     except VlclsError as error:
         raise VlclsError(f"{path} holds no readable classifier: {error}") from error
-    if isinstance(encoder, str):
-        from vlcls.encoders import load_encoder
-
-        encoder = load_encoder(encoder, device, precision)
-    elif encoder is None and classifier.encoder_info is not None and (device or precision):
-        from vlcls.encoders import load_encoder
-
-        encoder = load_encoder(classifier.encoder_info.spec, device, precision)
+    if encoder is None and classifier.encoder_info is not None and (device or precision):
+        encoder = classifier.encoder_info.spec
     if encoder is not None:
-        classifier.encoder = encoder
+        from vlcls.encoders import as_encoder
+
+        classifier.encoder = as_encoder(encoder, device, precision)
     return classifier
 
 

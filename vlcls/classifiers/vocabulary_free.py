@@ -190,6 +190,6 @@ def best_first(names: Sequence[str], probabilities: Tensor) -> tuple[Prediction,
     """Names with their probabilities Tensor[M], best first; among equals the first comes first."""
     values, places = probabilities.sort(descending=True, stable=True)
     return tuple(
-        Prediction(names[place], value, place)
+        Prediction(names[place], value, place, names[place])
         for place, value in zip(places.tolist(), values.tolist(), strict=True)
     )

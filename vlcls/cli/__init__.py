@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import sys
+import traceback
 import warnings
 from typing import Annotated, Any, NoReturn
 
@@ -29,7 +30,12 @@ from vlcls.cli import (
     learn_names,
     names,
 )
-from vlcls.errors import VlclsError, VlclsWarning
+from vlcls.cli.terminal import forget_stdout, prepare_streams, say, styled
+from vlcls.errors import VlclsError, VlclsWarning, cut_message
+from vlcls.files.terminal import printable
+
+#: Typer brings the class along, in a place that differs between its releases.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 class _Group(typer.core.TyperGroup):
@@ -41,9 +47,11 @@ class _Group(typer.core.TyperGroup):
         except KeyboardInterrupt:
             _fail("interrupted; what was embedded is kept, the same command goes on from there", code=130)
         except BrokenPipeError:  # the reader of our output has left: `vlcls ... | head`
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            forget_stdout()
             sys.exit(141)
+        except _UsageError as error:  # it repeats what was typed, or what the shell made of "*"
+            error.message = printable(error.message, lines=True)
+            raise
 
 
 app = typer.Typer(
@@ -90,7 +98,7 @@ _debug = False
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"vlcls {__version__}")
+        say(f"vlcls {__version__}")
         raise typer.Exit
 
 
@@ -113,26 +121,29 @@ def options(
 def main() -> None:
     """The `vlcls` command: errors as one line, warnings as one line."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    prepare_streams()
     try:
         app()
     except VlclsError as error:
         _fail(str(error))
     except Exception as error:
-        _fail(f"unexpected {type(error).__name__}: {error} (`vlcls --debug ...` shows where)")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            forget_stdout()  # which may be what is full: what is left in it would fail once more at the end
+            _fail(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
+        what = cut_message(f"unexpected {type(error).__name__}: {error}")
+        _fail(f"{what} (`vlcls --debug ...` shows where)")
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
     if _debug:
-        raise
-    typer.secho("error: ", err=True, fg="red", bold=True, nl=False)
-    typer.echo(message, err=True)
+        say(traceback.format_exc(), err=True)
+    say(styled("error: ", fg="red", bold=True), message, err=True)
     sys.exit(code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *args: object) -> None:
     if issubclass(category, VlclsWarning) or _debug:
-        typer.secho("warning: ", err=True, fg="yellow", nl=False)
-        typer.echo(str(message), err=True)
+        say(styled("warning: ", fg="yellow"), message, err=True)
 
 
 def _quiet_libraries() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
@@ -21,6 +20,7 @@ from vlcls.cli.options import (
     CleanNames,
     Device,
     EncoderSpec,
+    FormatOption,
     LabelsFile,
     LabelsText,
     Output,
@@ -29,8 +29,10 @@ from vlcls.cli.options import (
     Templates,
     built,
 )
-from vlcls.cli.output import Format, opened
+from vlcls.cli.output import Format, chosen_format, json_text, opened
 from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.cli.terminal import say_not_read
+from vlcls.files.terminal import csv_cells
 
 if TYPE_CHECKING:
     from vlcls.explain import Audit, PieceAudit
@@ -62,9 +64,7 @@ def audit(
         int,
         typer.Option("--top", min=1, help="Rows from each end of the table.", rich_help_panel=OUTPUT),
     ] = 20,
-    format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=OUTPUT)
-    ] = Format.table,
+    format: FormatOption = None,
     output: Output = None,
     cache: Cache = True,
 ) -> None:
@@ -81,6 +81,7 @@ def audit(
     """
     from vlcls.labelled import labelled_folder
 
+    kind = chosen_format(format, output, Format.table)
     ready = built(
         labels, labels_file, templates, file, phrasing, aggregate, articles, clean_names,
         encoder, device, precision, cache,
@@ -99,25 +100,25 @@ def audit(
     if not is_main_process():
         return
     with opened(output) as stream:
-        _write(result, stream, format, top)
+        _write(result, stream, kind, top, ready.labels.ids)
     for message in embedded.errors.values():
-        typer.echo(f"not read: {message}", err=True)
+        say_not_read(message)
     if embedded.errors:
         raise typer.Exit(SOME_IMAGES_FAILED)
 
 
-def _write(result: Audit, stream: TextIO, format: Format, top: int) -> None:
+def _write(result: Audit, stream: TextIO, format: Format, top: int, ids: Sequence[str]) -> None:
     pieces = sorted(result.pieces, key=_effect, reverse=True)
     if format is Format.table:
         write_table(result, pieces, stream, top)
         return
-    rows = [_flat(piece) for piece in pieces]
+    rows = [_flat(piece, ids[piece.index]) for piece in pieces]
     if format is Format.jsonl:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        stream.writelines(json_text(row) + "\n" for row in rows)
         return
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(stream, lineterminator="\n").writerows(
+        map(csv_cells, [rows[0], *(row.values() for row in rows)])
+    )
 
 
 def _effect(piece: PieceAudit) -> tuple[int, float]:
@@ -126,10 +127,11 @@ def _effect(piece: PieceAudit) -> tuple[int, float]:
     return added, piece.right or 0.0
 
 
-def _flat(piece: PieceAudit) -> dict[str, Any]:
+def _flat(piece: PieceAudit, identifier: str) -> dict[str, Any]:
     from vlcls.explain import LeftOut
 
-    row = {key: value for key, value in vars(piece).items() if key not in ("without", "index")}
+    own = {key: value for key, value in vars(piece).items() if key != "without"}
+    row = {"label": own.pop("label"), "id": identifier, **own}
     names = [field.name for field in fields(LeftOut)]
     left_out = {name: getattr(piece.without, name, None) for name in names}
     left_out["accuracy_without"] = left_out.pop("accuracy")
@@ -138,9 +140,10 @@ def _flat(piece: PieceAudit) -> dict[str, Any]:
 
 def write_table(result: Audit, pieces: Sequence[PieceAudit], stream: TextIO, top: int) -> None:
     """For people: the most helpful first, the most harmful last."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from vlcls.cli.console import Console
 
     terminal = stream.isatty()
     console = Console(file=stream, highlight=False, width=None if terminal else 160)

@@ -25,8 +25,9 @@ from vlcls.cli.options import (
     Templates,
     built,
 )
-from vlcls.cli.output import opened
+from vlcls.cli.output import chosen_format, opened
 from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.cli.terminal import say, say_not_read
 from vlcls.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -133,8 +134,12 @@ def bias(
         ),
     ] = None,
     format: Annotated[
-        BiasFormat, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
-    ] = BiasFormat.text,
+        BiasFormat | None,
+        typer.Option(
+            "--format", "-f", rich_help_panel=OUTPUT, help="How to write it.",
+            show_default="what the name of --output says, else text",
+        ),
+    ] = None,
     output: Output = None,
     cache: Cache = True,
 ) -> None:  # fmt: skip
@@ -152,6 +157,7 @@ def bias(
     """
     if apply is not None and output is None:
         raise typer.BadParameter("--apply writes a descriptor file: say where, --output NEW.json")
+    kind = chosen_format(format, None if apply is not None else output, BiasFormat.text)
     ready, described, embedded = _opened(
         data, descriptors, (templates, phrasing, aggregate, articles, encoder, device, precision, cache),
         limit=limit, split=split, config=config, image_column=image_column, label_column=label_column,
@@ -178,11 +184,11 @@ def bias(
     from vlcls.cli.bias_report import write_json, write_text
 
     with opened(None if apply is not None else output) as stream:
-        write = write_json if format is BiasFormat.json else write_text
+        write = write_json if kind is BiasFormat.json else write_text
         labels = ready.labels.reported
         write(report, asked, study.shape_decisions(report, held_out), embedded.name, labels, stream)
     for message in embedded.errors.values():
-        typer.echo(f"not read: {message}", err=True)
+        say_not_read(message)
     if embedded.errors:
         raise typer.Exit(SOME_IMAGES_FAILED)
 
@@ -272,7 +278,7 @@ def _opened(
     if given.multi_label:
         raise EvaluationError(f"{data}: images have several classes; bias is looked for in sets of one each")
     for problem in given.problems if is_main_process() else ():
-        typer.echo(f"{given.name}: {problem}", err=True)
+        say(f"{given.name}: {problem}", err=True)
     ready = built(
         templates=templates, descriptors=described, phrasing=phrasing, aggregate=aggregate, articles=articles,
         encoder=encoder, device=device, precision=precision, cache=cache,

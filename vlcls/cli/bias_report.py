@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
+
+from vlcls.cli.output import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,17 +28,15 @@ def write_json(
         found["texture_or_shape"] = {
             part: [each.to_json() for each in decisions] for part, decisions in shapes.items()
         }
-    json.dump(found, stream, ensure_ascii=False, indent=1)
-    stream.write("\n")
+    stream.write(json_text(found, indent=1) + "\n")
 
 
 def write_text(
     report: BiasReport, held: HeldOut | None, shapes: Shapes, name: str, labels: Sequence[str], stream: TextIO
 ) -> None:
     """For people: suggestions first, then what they rest on."""
-    from rich.console import Console
-
     from vlcls.bias.summary import conclusion, empty_searches
+    from vlcls.cli.console import Console
 
     console = Console(
         file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True,

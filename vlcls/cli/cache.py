@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from vlcls.cli.terminal import say
+
 app = typer.Typer(
     no_args_is_help=True,
     help="""The store of embeddings on disk: what was encoded once is not encoded again.
@@ -20,15 +22,15 @@ _MOST = 20
 @app.command()
 def info() -> None:
     """Show where the store is and what is in it."""
-    from rich.console import Console
     from rich.filesize import decimal
     from rich.table import Table
 
+    from vlcls.cli.console import Console
     from vlcls.store import EmbeddingStore
 
     store = EmbeddingStore()
     partitions = store.info()
-    typer.echo(f"{store.root}: {decimal(sum(part.bytes for part in partitions))}")
+    say(f"{store.root}: {decimal(sum(part.bytes for part in partitions))}")
     if not partitions:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -51,13 +53,13 @@ def verify() -> None:
 
     found = EmbeddingStore().verify()
     for each in found.bad:
-        typer.echo(f"{'deleted' if each.deleted else 'not used'}: {each.path}: {each.reason}")
+        say(f"{'deleted' if each.deleted else 'not used'}: {each.path}: {each.reason}")
     if found.unlabelled:
-        typer.echo(
+        say(
             f"{found.unlabelled} files of an older version do not say which encoder they are of: each is "
             "used once one of its embeddings was compared with the encoder's own"
         )
-    typer.echo(f"{len(found.bad)} damaged files" if found.bad else "all files are whole")
+    say(f"{len(found.bad)} damaged files" if found.bad else "all files are whole")
     raise typer.Exit(int(bool(found.bad)))
 
 
@@ -78,11 +80,11 @@ def clear(
         typer.confirm(f"delete all embeddings in {store.root}?", abort=True)
     done = store.clear()
     for path, reason in done.failed[:_MOST]:
-        typer.echo(f"not deleted: {path}: {reason}", err=True)
+        say(f"not deleted: {path}: {reason}", err=True)
     for path in done.foreign[:_MOST]:
-        typer.echo(f"left alone, not written by vlcls: {path}", err=True)
+        say(f"left alone, not written by vlcls: {path}", err=True)
     more = max(0, len(done.failed) - _MOST) + max(0, len(done.foreign) - _MOST)
     if more:
-        typer.echo(f"and {more} more", err=True)
-    typer.echo(f"{done.files} files deleted, {decimal(done.bytes)} freed")
+        say(f"and {more} more", err=True)
+    say(f"{done.files} files deleted, {decimal(done.bytes)} freed")
     raise typer.Exit(int(bool(done.failed)))

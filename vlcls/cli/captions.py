@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlcls.cli.options import OUTPUT, Cache, Device, EncoderSpec, Precision, PrecisionOption
+from vlcls.cli.output import folder_to_write, json_text
 from vlcls.cli.progress import bar, is_main_process, status
-from vlcls.files.json_text import to_json
-from vlcls.files.writing import check_output_folder
+from vlcls.cli.terminal import say
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
@@ -55,7 +55,10 @@ def build(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DB", help="Folder to write, or to add to.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DB", help="Folder to write, or to add to.", callback=folder_to_write
+        ),
     ],
     column: Annotated[
         str | None, typer.Option(help="Column with the captions.", show_default="caption, text, ...")
@@ -90,7 +93,6 @@ def build(
         from vlcls.retrieval.build import check_database_folder
     if is_main_process():  # now, not when a model is loaded
         check_database_folder(output)
-        check_output_folder(output)
     loaded = loaded_encoder(encoder, device, precision)
     with bar("embedding captions", None) as progress:
         report = build_captions(
@@ -100,12 +102,12 @@ def build(
     if not is_main_process() or report.index is None:
         return
     if report.removed:
-        typer.echo(f"{report.removed:,} captions that were there twice were taken out", err=True)
+        say(f"{report.removed:,} captions that were there twice were taken out", err=True)
     left_out = (
         f"{report.repeated:,} repeated and {report.empty:,} empty ones left out, {report.cut:,} cut short"
     )
-    typer.echo(f"{output}: {report.total:,} captions, {report.added:,} of them new; {left_out}", err=True)
-    typer.echo(f"index {_index_line(report.index)}", err=True)
+    say(f"{output}: {report.total:,} captions, {report.added:,} of them new; {left_out}", err=True)
+    say(f"index {_index_line(report.index)}", err=True)
 
 
 @app.command()
@@ -119,21 +121,19 @@ def info(database: Database, trust_index: TrustIndex = False) -> None:
 
     if is_built_in(database, (NAME,), "caption database"):
         texts = wordnet_texts()
-        typer.echo(
-            f"{NAME}: {len(texts):,} names and glosses of WordNet, embedded with any encoder on first use"
-        )
+        say(f"{NAME}: {len(texts):,} names and glosses of WordNet, embedded with any encoder on first use")
         captions: Any = texts
     else:
         folder = Path(database)
         found = open_database(folder, trust_index=trust_index)
         captions = found.captions
         size = decimal(sum(path.stat().st_size for path in folder.iterdir()))
-        typer.echo(f"{folder}: {len(found):,} captions, {size}")
-        typer.echo(f"encoder {found.info.encoder}, fingerprint {found.info.fingerprint[:12]}")
-        typer.echo(f"embeddings {found.info.dtype} of {found.info.dimension} dimensions")
-        typer.echo(f"index {_index_line(found.info.index)}")
+        say(f"{folder}: {len(found):,} captions, {size}")
+        say(f"encoder {found.info.encoder}, fingerprint {found.info.fingerprint[:12]}")
+        say(f"embeddings {found.info.dtype} of {found.info.dimension} dimensions")
+        say(f"index {_index_line(found.info.index)}")
     for row in sorted({0, len(captions) // 2, len(captions) - 1}):
-        typer.echo(f"  {row:>9,}  {captions[row]}")
+        say(f"  {row:>9,}  {captions[row]}")
 
 
 @app.command()
@@ -175,9 +175,9 @@ def search(
             continue
         if format is Format.jsonl:
             line = {"caption": opened.captions[row], "similarity": similarity, "row": row}
-            typer.echo(to_json(line))
+            say(json_text(line))
         else:
-            typer.echo(f"{similarity:.3f}  {opened.captions[row]}")
+            say(f"{similarity:.3f}  {opened.captions[row]}")
 
 
 def loaded_encoder(spec: str | None, device: str | None, precision: Precision | None) -> Encoder:

@@ -21,9 +21,11 @@ from vlcls.cli.options import (
     Descriptors,
     Device,
     EncoderSpec,
+    FormatOption,
     LabelsFile,
     LabelsText,
     Output,
+    OutputFolder,
     PhrasingOption,
     PrecisionOption,
     ReducedDecode,
@@ -36,9 +38,9 @@ from vlcls.cli.options import (
     found_sources,
     saved,
 )
-from vlcls.cli.output import Format, opened, write_csv, write_jsonl, write_table
+from vlcls.cli.output import Format, chosen_format, opened, write_csv, write_jsonl, write_table
 from vlcls.cli.progress import bar, is_main_process
-from vlcls.files.writing import check_output_folder
+from vlcls.cli.terminal import say, say_not_read
 
 if TYPE_CHECKING:
     from vlcls.classifiers import Classification, PromptClassifier
@@ -82,9 +84,7 @@ def classify(
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=1, help="Classes to report an image.", rich_help_panel=OUTPUT)
     ] = 5,
-    format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=OUTPUT)
-    ] = Format.table,
+    format: FormatOption = None,
     output: Output = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
@@ -110,7 +110,7 @@ def classify(
     [bold]Examples[/]
 
       vlcls classify photos/ --labels "cat,dog,red panda"
-      vlcls classify "**/*.jpg" --labels-file classes.txt --format csv -o result.csv
+      vlcls classify "**/*.jpg" --labels-file classes.txt -o result.csv
       find . -name "*.png" -print0 | vlcls classify - --labels "chart,photo" --format jsonl
       vlcls classify photos/ --classifier saved/
       vlcls classify --embeddings img.npy --text-embeddings txt.npy --labels-file classes.txt
@@ -119,12 +119,13 @@ def classify(
     Images that cannot be read are listed at the end, and the exit code is then 3; all others are
     classified. Embeddings are kept on disk: a second run, or another list of labels, encodes nothing again.
     """
+    kind = chosen_format(format, output, Format.table)
     if embeddings is not None or text_embeddings is not None:
         if images or classifier:
             raise typer.BadParameter("--embeddings stands in place of images and of a saved classifier")
         known = found_labels(labels, labels_file, clean_names)
         results = _from_embeddings(embeddings, text_embeddings, known, logit_scale, top_k)
-        _write(results, format, output, min(top_k, len(known)))
+        _write(results, kind, output, min(top_k, len(known)))
         return
     if not images:
         raise typer.BadParameter("give images: files, folders, globs, or - for standard input")
@@ -150,13 +151,13 @@ def classify(
             encoder, device, precision, cache, weighting, unlabelled or sources,
         )  # fmt: skip
     _predict(
-        ready, sources, format, output, top_k,
+        ready, sources, kind, output, top_k,
         cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
     )  # fmt: skip
 
 
 def build(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    output: OutputFolder,
     labels: LabelsText = None,
     labels_file: LabelsFile = None,
     templates: Templates = None,
@@ -179,15 +180,13 @@ def build(
       vlcls build --labels "cat,dog" --templates simple -o pets/
       vlcls classify photos/ --classifier pets/
     """
-    if is_main_process():
-        check_output_folder(output)
     ready = built(
         labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
         encoder, device, precision, cache, weighting, unlabelled,
     )  # fmt: skip
     if is_main_process():
         ready.save_pretrained(output)
-        typer.echo(f"{output}: {len(ready.labels)} classes, {len(ready.prompts)} prompts", err=True)
+        say(f"{output}: {len(ready.labels)} classes, {len(ready.prompts)} prompts", err=True)
 
 
 def demo() -> None:
@@ -195,10 +194,10 @@ def demo() -> None:
     from vlcls.demo import DEMO_LABELS, demo_photos
 
     photos = demo_photos()
-    typer.echo(f"Labels, as you could type them: {', '.join(DEMO_LABELS)}\n")
+    say(f"Labels, as you could type them: {', '.join(DEMO_LABELS)}\n")
     ready = built(",".join(DEMO_LABELS), encoder="conse")
     _predict(ready, photos, Format.table, None, 2)
-    typer.echo(
+    say(
         "\nNobody trained a classifier on these labels: it was made from the names alone.\n\nNext, try:\n"
         '  vlcls classify YOUR_PHOTOS/ --labels "cat,dog,something else" --encoder conse\n'
         '  vlcls classify YOUR_PHOTOS/ --labels "cat,dog,something else"    # a real CLIP, downloaded once\n'
@@ -260,10 +259,10 @@ def _write(results: Iterable[Classification], format: Format, output: Path | Non
         else:
             write_table(watched(), stream)
     for result in failed[:20]:
-        typer.echo(f"not read: {result.error}", err=True)
+        say_not_read(result.error)
     if len(failed) > 20:
-        typer.echo(f"... and {len(failed) - 20} more (--format jsonl lists every one)", err=True)
+        say(f"... and {len(failed) - 20} more (--format jsonl lists every one)", err=True)
     if failed:
-        typer.echo(f"{len(failed)} images could not be read; all others were classified", err=True)
+        say(f"{len(failed)} images could not be read; all others were classified", err=True)
         if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher would take it for a crash
             raise typer.Exit(SOME_IMAGES_FAILED)

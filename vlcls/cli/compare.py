@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from enum import Enum
 from itertools import islice
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from vlcls.cli.options import OUTPUT, Output
-from vlcls.cli.output import opened
+from vlcls.cli.output import chosen_format, file_to_write, json_text, opened
 from vlcls.cli.progress import status
 
 if TYPE_CHECKING:
@@ -34,14 +33,26 @@ def compare(
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, compared with the first.")],
     flips: Annotated[
         Path | None,
-        typer.Option("--flips", metavar="FILE", help="Write every flipped image here, as JSON Lines."),
+        typer.Option(
+            "--flips",
+            metavar="FILE",
+            help="Write every flipped image here, as JSON Lines.",
+            callback=file_to_write,
+        ),
     ] = None,
     top: Annotated[
         int, typer.Option("--top", min=0, help="Flipped images in the table.", rich_help_panel=OUTPUT)
     ] = 20,
     format: Annotated[
-        CompareFormat, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
-    ] = CompareFormat.table,
+        CompareFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            rich_help_panel=OUTPUT,
+            help="How to write it.",
+            show_default="what the name of --output says, else table",
+        ),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Say what changed between two evaluations, which images flipped, and whether it is significant.
@@ -54,23 +65,23 @@ def compare(
       vlcls compare runs/monday runs/tuesday
       vlcls compare runs/monday runs/tuesday --format json --flips flips.jsonl
     """
+    kind = chosen_format(format, output, CompareFormat.table)
     with status("comparing"):
         from vlcls.evaluation.comparison import compare_runs
 
         found = compare_runs(run_a, run_b)
     if flips is not None:
         with opened(flips) as stream:
-            stream.writelines(json.dumps(vars(flip), ensure_ascii=False) + "\n" for flip in found.flips)
+            stream.writelines(json_text(vars(flip)) + "\n" for flip in found.flips)
     with opened(output) as stream:
-        if format is CompareFormat.json:
-            json.dump(found.to_json(), stream, ensure_ascii=False, indent=1)
-            stream.write("\n")
+        if kind is CompareFormat.json:
+            stream.write(json_text(found.to_json(), indent=1) + "\n")
         else:
             _write_table(found, stream, top)
 
 
 def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
-    from rich.console import Console
+    from vlcls.cli.console import Console
 
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
     for note in found.notes:

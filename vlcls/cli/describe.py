@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlcls.cli.options import CLASSES, MODEL, OUTPUT, CleanNames, EncoderSpec, LabelsFile, found_labels
-from vlcls.cli.output import opened
+from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import bar, status
+from vlcls.cli.terminal import say
 from vlcls.errors import LanguageModelError, VlclsWarning
-from vlcls.files.json_text import to_json
-from vlcls.files.terminal import printable
+from vlcls.files.terminal import printable, printable_json
 from vlcls.files.writing import check_output_file, locked
 
 if TYPE_CHECKING:
@@ -45,7 +45,13 @@ def describe(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Descriptor file to write; - to print.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Descriptor file to write; - to print.",
+            rich_help_panel=OUTPUT,
+            callback=file_to_write,
+        ),
     ] = None,
     labels_file: LabelsFile = None,
     clean_names: CleanNames = True,
@@ -183,16 +189,16 @@ def describe(
             progress=progress, **asked,
         )  # fmt: skip
         _write(found.descriptors, output)
-    typer.echo(f"{found.asked} answers asked for, {found.tokens:,} tokens", err=True)
+    say(f"{found.asked} answers asked for, {found.tokens:,} tokens", err=True)
     _end(found.failures, len(known), "--retry-failed --overwrite asks for them again")
 
 
 def _end(failures: Mapping[str, str], total: int, advice: str) -> None:
     """Names the classes that have no descriptors, if there are any, and ends with the code that says so."""
     for name, reason in list(failures.items())[:_FAILURES_SHOWN]:
-        typer.echo(printable(f"not described: {name}: {reason}"), err=True)
+        say(printable(f"not described: {name}: {reason}"), err=True)
     if failures:
-        typer.echo(f"{len(failures)} of {total} classes have no descriptors; {advice}", err=True)
+        say(f"{len(failures)} of {total} classes have no descriptors; {advice}", err=True)
         raise typer.Exit(SOME_CLASSES_FAILED)
 
 
@@ -244,7 +250,7 @@ def _print_requests(
     asking = Asking(model, asked["style"], temperature=temperature, max_tokens=max_tokens)
     with opened(None) as stream:
         for question in questions(labels, **asked):
-            stream.write(to_json(asking.body(question.text)) + "\n")
+            stream.write(json_text(asking.body(question.text)) + "\n")
 
 
 def _write(descriptors: DescriptorSet, output: Path | None) -> None:
@@ -253,8 +259,8 @@ def _write(descriptors: DescriptorSet, output: Path | None) -> None:
 
     text = written(descriptors)
     printed = output is None or str(output) == "-"
-    with opened(None if printed else output) as stream:
-        stream.write(text)
+    with opened(output) as stream:
+        stream.write(printable_json(text) if printed else text)
     for names in classes_alike(descriptors):
         few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         warnings.warn(
@@ -264,9 +270,7 @@ def _write(descriptors: DescriptorSet, output: Path | None) -> None:
         )
     described = sum(map(bool, descriptors.descriptors))
     if not printed:
-        typer.echo(
-            f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True
-        )
+        say(f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import Enum
 from pathlib import Path
@@ -21,9 +20,11 @@ from vlcls.cli.options import (
     Templates,
     found_labels,
 )
-from vlcls.cli.output import opened
+from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import status
+from vlcls.cli.terminal import say, styled
 from vlcls.errors import DescriptorError
+from vlcls.files.terminal import printable_json
 
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
@@ -37,7 +38,13 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A descriptor file, or
 ClassName = Annotated[str, typer.Argument(metavar="CLASS", help="A class, by name or id.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", show_default="FILE itself", help="Write to another file; - to print."),
+    typer.Option(
+        "--output",
+        "-o",
+        show_default="FILE itself",
+        help="Write to another file; - to print.",
+        callback=file_to_write,
+    ),
 ]
 
 
@@ -58,7 +65,7 @@ def list_sets() -> None:
 
     for name in descriptor_names():
         found = read_descriptors(name)
-        typer.echo(f"{name}: {len(found.labels)} classes, {len(found)} {found.style}")
+        say(f"{name}: {len(found.labels)} classes, {len(found)} {found.style}")
 
 
 @app.command()
@@ -88,15 +95,15 @@ def validate(
     problems = check_descriptors(file, known, loaded)
     if format is Lines.jsonl:
         for problem in problems:
-            typer.echo(json.dumps(problem.to_json(), ensure_ascii=False))
+            say(json_text(problem.to_json()))
     else:
         for problem in problems:
             where = file if problem.line is None else f"{file}:{problem.line}"
             words = f"{problem.descriptor!r} " if problem.descriptor else ""
-            severity = typer.style(problem.severity, fg="red" if problem.severity == "error" else "yellow")
-            typer.echo(f"{where}: {severity}: {problem.class_name}: {words}{problem.message}")
+            severity = styled(problem.severity, fg="red" if problem.severity == "error" else "yellow")
+            say(f"{where}: ", severity, f": {problem.class_name}: {words}{problem.message}")
         errors = sum(problem.severity == "error" for problem in problems)
-        typer.echo(f"{errors} errors, {len(problems) - errors} warnings", err=True)
+        say(f"{errors} errors, {len(problems) - errors} warnings", err=True)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
 
@@ -112,23 +119,25 @@ def show(
     found = read_descriptors(file)
     places = [found.find(name) for name in classes] if classes else range(len(found.labels))
     for index in places:
-        lines = [typer.style(found.labels.reported[index], bold=True)]
+        say(styled(found.labels.reported[index], bold=True))
         for each in found.descriptors[index]:
             notes = [each.source, *(["edited"] if each.edited else [])]
             notes += [f"weight {each.weight:g}"] if each.weight != 1 else []
-            lines.append(f"  {each.text}" + typer.style(f"  ({', '.join(notes)})", dim=True))
+            say(f"  {each.text}", styled(f"  ({', '.join(notes)})", dim=True))
         if not found.descriptors[index]:
-            lines.append(typer.style("  (none)", dim=True))
-        typer.echo("\n".join(lines))
+            say(styled("  (none)", dim=True))
     if not classes:
         for name, about in found.sources.items():
-            typer.secho(f"{name}: {', '.join(f'{key} {value}' for key, value in about.items())}", dim=True)
+            notes = [f"{key} {value}" for key, value in about.items()]
+            say(styled(f"{name}: {', '.join(notes)}", dim=True))
 
 
 @app.command()
 def convert(
     file: File,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; - to print.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; - to print.", callback=file_to_write)
+    ],
     to: Annotated[
         Target, typer.Option(help="vlcls: with provenance and weights. plain: class to texts.")
     ] = Target.vlcls,
@@ -172,7 +181,7 @@ def diff(
         text = change.text or "(the class)"
         weights = f"  weight {change.weights[0]:g} -> {change.weights[1]:g}" if change.weights else ""
         colour = {"+": "green", "-": "red", "~": "yellow"}[marks[change.kind]]
-        typer.secho(f"{marks[change.kind]} {change.class_name}: {text}{weights}", fg=colour)
+        say(styled(f"{marks[change.kind]} {change.class_name}: {text}{weights}", fg=colour))
     if images is not None:
         show_effect(
             old, new.for_labels(old.labels), images, encoder=encoder, templates=templates, phrasing=phrasing,
@@ -336,10 +345,8 @@ def _write(descriptors: DescriptorSet, output: Path, format: FileFormat) -> None
     from vlcls.descriptors.files import written
 
     text = written(descriptors, format)
-    with opened(None if str(output) == "-" else output) as stream:
-        stream.write(text)
+    with opened(output) as stream:
+        stream.write(printable_json(text) if str(output) == "-" else text)
     if str(output) != "-":
         sys.stdout.flush()
-        typer.echo(
-            f"{output}: {len(descriptors.labels)} classes, {len(descriptors)} {descriptors.style}", err=True
-        )
+        say(f"{output}: {len(descriptors.labels)} classes, {len(descriptors)} {descriptors.style}", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -22,14 +21,17 @@ from vlcls.cli.options import (
     Cache,
     Device,
     EncoderSpec,
+    FormatOption,
     Output,
     PrecisionOption,
     ReducedDecode,
     Workers,
     found_sources,
 )
-from vlcls.cli.output import Format, opened, score_bar, write_tables
+from vlcls.cli.output import Format, chosen_format, file_to_write, json_text, opened, score_bar, write_tables
 from vlcls.cli.progress import bar, is_main_process
+from vlcls.cli.terminal import say, say_not_read
+from vlcls.files.terminal import csv_cells
 
 if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
@@ -115,15 +117,14 @@ def discover(
             metavar="FILE",
             rich_help_panel=OUTPUT,
             help="Write the vocabulary as a list for `vlcls classify --labels-file`.",
+            callback=file_to_write,
         ),
     ] = None,
     at_least: Annotated[
         int,
         typer.Option(min=1, help="Images that a name of the vocabulary must have.", rich_help_panel=OUTPUT),
     ] = 1,
-    format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write results.", rich_help_panel=OUTPUT)
-    ] = Format.table,
+    format: FormatOption = None,
     output: Output = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
@@ -144,6 +145,7 @@ def discover(
     Captions near each image are looked up in a database; their words are the candidates, and the image and
     the captions choose among them. An image whose captions leave no word is named "object", and marked.
     """
+    kind = chosen_format(format, output, Format.table)
     sources = found_sources(images)
     naming = _method(
         method, captions, top_k, cache, (encoder, device, precision), trust_index,
@@ -160,7 +162,7 @@ def discover(
                 cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
                 progress=progress,
             )  # fmt: skip
-            _write(found, top_k, summary, save_labels, at_least, format, output)
+            _write(found, top_k, summary, save_labels, at_least, kind, output)
     finally:
         if isinstance(naming, Cased):
             naming.close()
@@ -233,19 +235,19 @@ def _write(
     if save_labels is not None:
         with opened(save_labels) as stream:
             stream.write("".join(f"{name}\n" for name in names))
-        typer.echo(f"{save_labels}: {len(names)} names", err=True)
+        say(f"{save_labels}: {len(names)} names", err=True)
     _tell_of_failures(seen)
 
 
 def _tell_of_failures(seen: Sequence[Naming]) -> None:
     fallbacks = sum(naming.fallback for naming in seen)
     if fallbacks:
-        typer.echo(f"{fallbacks} images have no name: their captions left no word", err=True)
+        say(f"{fallbacks} images have no name: their captions left no word", err=True)
     failed = [naming for naming in seen if naming.error is not None]
     for naming in failed[:20]:
-        typer.echo(f"not read: {naming.error}", err=True)
+        say_not_read(naming.error)
     if failed:
-        typer.echo(f"{len(failed)} images could not be read; all others were named", err=True)
+        say(f"{len(failed)} images could not be read; all others were named", err=True)
         if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher would take it for a crash
             raise typer.Exit(SOME_IMAGES_FAILED)
 
@@ -255,14 +257,15 @@ def _write_jsonl(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
         row = {
             "image": naming.image,
             "label": naming.label,
+            "id": naming.candidates[0].id if naming.candidates else None,
             "score": naming.score,
-            "top_k": [{"label": p.label, "score": p.score} for p in naming.candidates[:top_k]],
+            "top_k": [{"label": p.label, "id": p.id, "score": p.score} for p in naming.candidates[:top_k]],
             "candidates": [p.label for p in naming.candidates],
             "captions": [{"caption": c.text, "similarity": c.similarity} for c in naming.captions],
             "fallback": naming.fallback,
             "error": naming.error,
         }
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.write(json_text(row) + "\n")
         stream.flush()
 
 
@@ -276,7 +279,7 @@ def _write_csv(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
         names = " ".join(p.label for p in naming.candidates)
         caption = naming.captions[0].text if naming.captions else ""
         head = [naming.image, naming.label or "", score, str(naming.fallback).lower(), naming.error or ""]
-        writer.writerow([*head, names, caption, *rest])
+        writer.writerow(csv_cells([*head, names, caption, *rest]))
 
 
 def _write_table(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
@@ -310,11 +313,11 @@ _WRITERS = {Format.jsonl: _write_jsonl, Format.csv: _write_csv, Format.table: _w
 
 def _write_summary(names: dict[str, int], images: int, format: Format, stream: TextIO) -> None:
     if format is Format.jsonl:
-        stream.writelines(
-            json.dumps({"label": name, "images": count}) + "\n" for name, count in names.items()
-        )
+        stream.writelines(json_text({"label": name, "images": count}) + "\n" for name, count in names.items())
     elif format is Format.csv:
-        csv.writer(stream, lineterminator="\n").writerows([("label", "images"), *names.items()])
+        csv.writer(stream, lineterminator="\n").writerows(
+            map(csv_cells, [("label", "images"), *names.items()])
+        )
     else:
-        rows = [(name, f"{count:,}", score_bar(count / max(1, images))) for name, count in names.items()]
-        write_tables(iter(rows), ("name", "images", ""), stream)
+        bars = [(name, f"{count:,}", score_bar(count / max(1, images))) for name, count in names.items()]
+        write_tables(iter(bars), ("name", "images", ""), stream)

@@ -18,6 +18,7 @@ from vlcls.cli.options import (
     Templates,
 )
 from vlcls.cli.progress import bar, status
+from vlcls.cli.terminal import say
 from vlcls.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def edit(
             )
     found = materials.open_images(images, classifier, groups or (), split)
     for problem in found.problems:
-        typer.echo(f"note: {problem}", err=True)
+        say(f"note: {problem}", err=True)
     with bar("embedding images", found.count) as progress:
         material = materials.prepare(
             found, classifier, descriptors, wording, held_out_share=held_out, seed=seed, cache=cache,
@@ -153,7 +154,7 @@ def edit(
     bench = Workbench(material, session, cache=cache)
     try:
         app = build_app(bench, host=host, asking=asking(model, base_url, hint))
-        typer.echo(f"session in {session}; open {address(host, listening)} (Ctrl+C ends it)", err=True)
+        say(f"session in {session}; open {address(host, listening)} (Ctrl+C ends it)", err=True)
         serve(app, listening)
     finally:
         bench.close()

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from vlcls.cli.classify import Device, PrecisionOption
+from vlcls.cli.terminal import say
 
 
 def encoders() -> None:
     """List the families of encoders, what is installed, and what to install for the rest."""
-    from rich.console import Console
-
+    from vlcls.cli.console import Console
     from vlcls.encoders import FAMILIES
 
     console = Console(highlight=False)
@@ -38,11 +38,11 @@ def templates(
     from vlcls.prompts import load_templates, template_names
 
     if name is not None:
-        typer.echo("\n".join(load_templates(name)))
+        say("\n".join(load_templates(name)))
         return
     for known in template_names():
         first, *rest = load_templates(known)
-        typer.echo(f"{known:16} {len(rest) + 1:3}  {first}")
+        say(f"{known:16} {len(rest) + 1:3}  {first}")
 
 
 def doctor(
@@ -60,9 +60,9 @@ def doctor(
       vlcls doctor open_clip:ViT-B-32-quickgelu/openai
       vlcls doctor hf:path/to/model --precision bf16
     """
-    from rich.console import Console
     from rich.text import Text
 
+    from vlcls.cli.console import Console
     from vlcls.doctor import examine
 
     colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}

@@ -9,7 +9,9 @@ import typer
 
 from vlcls.cli.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import MODEL, OUTPUT, BatchSize, Cache, Device, PrecisionOption, Workers
+from vlcls.cli.output import folder_to_write
 from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.cli.terminal import say
 from vlcls.files.terminal import printable
 
 if TYPE_CHECKING:
@@ -28,7 +30,11 @@ def evaluate(
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", rich_help_panel=OUTPUT)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder to write.", rich_help_panel=OUTPUT,
+            callback=folder_to_write,
+        ),
     ] = Path("vlcls-run"),
     methods: Annotated[
         str | None,
@@ -188,7 +194,7 @@ def evaluate(
         )  # fmt: skip
     for given in plan.sets:
         for problem in given.problems if is_main_process() else ():
-            typer.echo(f"{given.name}: {problem}", err=True)
+            say(f"{given.name}: {problem}", err=True)
     if dry_run:
         _print_estimate(plan)
         return
@@ -203,10 +209,10 @@ def evaluate(
 
 
 def _list() -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from vlcls.cli.console import Console
     from vlcls.evaluation.kinds import KINDS
     from vlcls.evaluation.suites import read_suite, suite_names
 
@@ -234,13 +240,13 @@ def _print_estimate(plan: Plan) -> None:
     for row in estimate(plan):
         images = "an unknown number of" if row["images"] is None else f"{row['images']:,}"
         seconds = row["seconds"]
-        typer.echo(
+        say(
             f"{row['set']} with {row['encoder']}: {images} images, {row['texts']:,} texts"
             + ("" if seconds is None else f", about {_duration(seconds)}")
         )
         total += seconds or 0
-    typer.echo(f"methods: {', '.join(method.spec for method in plan.methods)}")
-    typer.echo(f"about {_duration(total)} in all, if nothing is in the store; nothing was written")
+    say(f"methods: {', '.join(method.spec for method in plan.methods)}")
+    say(f"about {_duration(total)} in all, if nothing is in the store; nothing was written")
 
 
 def _duration(seconds: float) -> str:
@@ -253,9 +259,10 @@ def _duration(seconds: float) -> str:
 
 def _print(results: dict[str, Any], output: Path) -> None:
     """Top-1 of every cell, what each gain is, what failed, and where the report is."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from vlcls.cli.console import Console
 
     terminal = Console()
     console = Console(highlight=False, width=None if terminal.is_terminal else 160)
@@ -283,20 +290,18 @@ def _print(results: dict[str, Any], output: Path) -> None:
             console.print(Text(f"{gain['set']}, {gain['method']}: {gain['sentence']}"), soft_wrap=True)
     for failure in results["failed"]:
         said = f"not run: {failure['method']} on {failure['set']}: {failure['error']}"
-        typer.echo(printable(said, lines=True), err=True)
+        say(printable(said, lines=True), err=True)
     for cell in results["cells"]:
         if cell["left_out"]:
-            typer.echo(
+            say(
                 f"{cell['set']}: {cell['left_out']} images are left out for {cell['method']}, which was "
                 "trained on them",
                 err=True,
             )
     for name, about in results["sets"].items():
         if about["unreadable"]:
-            typer.echo(
-                f"{name}: {len(about['unreadable'])} images could not be read and are left out", err=True
-            )
-    typer.echo(output / "report.html", err=True)
+            say(f"{name}: {len(about['unreadable'])} images could not be read and are left out", err=True)
+    say(output / "report.html", err=True)
 
 
 def _place(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlcls.cli.options import built
-from vlcls.cli.output import opened
+from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import bar, status
+from vlcls.cli.terminal import say_not_read
 from vlcls.errors import ImageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,12 @@ Images = Annotated[
 ]  # fmt: skip
 FlipsFile = Annotated[
     Path | None,
-    typer.Option("--flips", help="Write every flipped image, JSON Lines.", rich_help_panel=EVIDENCE),
+    typer.Option(
+        "--flips",
+        help="Write every flipped image, JSON Lines.",
+        rich_help_panel=EVIDENCE,
+        callback=file_to_write,
+    ),
 ]
 _EXAMPLES = 10
 
@@ -65,9 +70,9 @@ def show_effect(
     _print(result)
     if flips is not None:
         with opened(flips) as stream:
-            stream.writelines(json.dumps(vars(flip), ensure_ascii=False) + "\n" for flip in result.flips)
+            stream.writelines(json_text(vars(flip)) + "\n" for flip in result.flips)
     for message in embedded.errors.values():
-        typer.echo(f"not read: {message}", err=True)
+        say_not_read(message)
 
 
 def _found_images(folder: Path, labels: Labels) -> tuple[LabelledImages, bool]:
@@ -85,7 +90,7 @@ def _found_images(folder: Path, labels: Labels) -> tuple[LabelledImages, bool]:
 
 
 def _print(result: Comparison) -> None:
-    from rich.console import Console
+    from vlcls.cli.console import Console
 
     terminal = Console()
     console = Console(highlight=False, width=None if terminal.is_terminal else 120)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from enum import Enum
@@ -33,8 +32,9 @@ from vlcls.cli.options import (
     found_sources,
     saved,
 )
-from vlcls.cli.output import opened
+from vlcls.cli.output import json_text, opened, picture_to_write
 from vlcls.cli.progress import bar, is_main_process
+from vlcls.cli.terminal import say, say_not_read
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,7 +87,7 @@ def explain(
     save: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", rich_help_panel=OUTPUT,
+            metavar="PATH", rich_help_panel=OUTPUT, callback=picture_to_write,
             help="Draw the class beside the runner-up, or beside the first --class: a .png, .svg or .pdf; "
             "for several images a folder.",
         ),
@@ -170,7 +170,7 @@ def explain(
         _save(explanations, sources, save, top, _overlays(ready, heatmap_of) if wanted else None)
     failed = [each for each in explanations if each.error is not None]
     for each in failed:
-        typer.echo(f"not read: {each.error}", err=True)
+        say_not_read(each.error)
     if failed:
         raise typer.Exit(SOME_IMAGES_FAILED)
 
@@ -178,17 +178,25 @@ def explain(
 def write_jsonl(explanations: Iterable[Explanation], stream: TextIO) -> None:
     """One object an image: label, rationale, and every class's evidence in full."""
     for each in explanations:
-        row: dict[str, Any] = {"image": each.image, "label": None, "rationale": None}
+        row: dict[str, Any] = {
+            "image": each.image,
+            "label": None,
+            "id": None,
+            "index": None,
+            "rationale": None,
+        }
         if each.error is None:
-            row |= {"label": each.predicted.label, "rationale": each.rationale}
+            best = each.predicted
+            row |= {"label": best.label, "id": best.id, "index": best.index, "rationale": each.rationale}
         row |= {key: value for key, value in asdict(each).items() if key != "image"}
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.write(json_text(row) + "\n")
 
 
 def write_text(explanations: Sequence[Explanation], stream: TextIO, top: int) -> None:
     """For people: the rationale, bars for each class, and what separates the best two."""
-    from rich.console import Console
     from rich.text import Text
+
+    from vlcls.cli.console import Console
 
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
     for place, each in enumerate(explanations):
@@ -320,4 +328,4 @@ def _save(
         target = path / f"{number:03}-{Path(source.name).stem}.png" if several else path
         asked = each.classes[2] if len(each.classes) > 2 else None
         overlay = None if overlays is None else overlays(each, source)
-        typer.echo(save_picture(each, source, target, against=asked, top=top, overlay=overlay), err=True)
+        say(save_picture(each, source, target, against=asked, top=top, overlay=overlay), err=True)

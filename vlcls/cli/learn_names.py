@@ -45,6 +45,7 @@ from vlcls.cli.options import (
     EncoderSpec,
     LabelsFile,
     LabelsText,
+    OutputFolder,
     PhrasingOption,
     PrecisionOption,
     Templates,
@@ -52,7 +53,7 @@ from vlcls.cli.options import (
     saved,
 )
 from vlcls.cli.progress import is_main_process, status
-from vlcls.files.writing import check_output_folder
+from vlcls.cli.terminal import say_not_read
 
 if TYPE_CHECKING:
     from vlcls.learning import NameLearning
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 def learn_names(
     context: typer.Context,
     dataset: Dataset,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    output: OutputFolder,
     labels: LabelsText = None,
     labels_file: LabelsFile = None,
     templates: Templates = None,
@@ -116,8 +117,6 @@ def learn_names(
       accelerate launch -m vlcls learn-names photos/ -o names/
     """
     numbers = _shots(shots)
-    if is_main_process():
-        check_output_folder(output)  # now, not when everything is learned
     with status("loading torch"):
         from vlcls.learning import Training, learn_from_embeddings
 
@@ -151,7 +150,7 @@ def learn_names(
     if is_main_process():
         _print(results, output)
     for message in embedded.errors.values():
-        typer.echo(f"not read: {message}", err=True)
+        say_not_read(message)
     if embedded.errors:
         raise typer.Exit(SOME_IMAGES_FAILED)
 
@@ -169,8 +168,9 @@ def _shots(text: str | None) -> list[int | None]:
 
 
 def _print(results: dict[int | None, NameLearning], output: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from vlcls.cli.console import Console
 
     terminal = Console()
     console = Console(highlight=False, width=None if terminal.is_terminal else 120)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,15 +40,16 @@ from vlcls.cli.options import (
     LabelsFile,
     LabelsText,
     Output,
+    OutputFolder,
     PrecisionOption,
     Templates,
     found_labels,
     saved,
 )
-from vlcls.cli.output import Format, opened
+from vlcls.cli.output import Format, chosen_format, file_to_write, json_text, opened
 from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.cli.terminal import say, say_not_read
 from vlcls.files.terminal import printable
-from vlcls.files.writing import check_output_folder
 
 if TYPE_CHECKING:
     from vlcls.explain import NameReading, Suggestion
@@ -93,15 +93,17 @@ def inspect(
     sheet: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Draw the images with doubted labels: .png or .pdf.", rich_help_panel=OUTPUT
+            metavar="FILE", help="Draw the images with doubted labels: .png or .pdf.", rich_help_panel=OUTPUT,
+            callback=file_to_write,
         ),
     ] = None,
     format: Annotated[
-        Format,
+        Format | None,
         typer.Option(
-            "--format", "-f", help="table, or jsonl: one object a name and a label.", rich_help_panel=OUTPUT
+            "--format", "-f", rich_help_panel=OUTPUT, help="table, or jsonl: one object a name and a label.",
+            show_default="what the name of --output says, else table",
         ),
-    ] = Format.table,
+    ] = None,
     output: Output = None,
     encoder: EncoderSpec = None,
     device: Device = None,
@@ -121,7 +123,8 @@ def inspect(
       vlcls names inspect names/ --sheet doubts.png --candidates wordnet
       vlcls names inspect names/ --images more-photos/ -f jsonl -o names.jsonl
     """
-    if format is Format.csv:
+    kind = chosen_format(format, output, Format.table)
+    if kind is Format.csv:
         raise typer.BadParameter("names and labels do not fit into one table: take jsonl")
     ready = saved(folder, typed_encoder(context, encoder), device, precision)
     with status("reading names"):
@@ -137,7 +140,7 @@ def inspect(
     if not is_main_process():
         return
     with opened(output) as stream:
-        if format is Format.jsonl:
+        if kind is Format.jsonl:
             _write_jsonl(readings, suggested, found, stream)
         else:
             from vlcls.cli.names_table import write_table
@@ -147,9 +150,9 @@ def inspect(
     if sheet is not None and shown:
         save_sheet(shown, [each.image for each in shown], sheet)
     if sheet is not None:
-        typer.echo(str(sheet) if shown else f"{sheet} is not drawn: no label is doubted", err=True)
+        say(str(sheet) if shown else f"{sheet} is not drawn: no label is doubted", err=True)
     for message in found.errors if found is not None else ():
-        typer.echo(f"not read: {printable(message, lines=True)}", err=True)
+        say_not_read(printable(message, lines=True))
     if found is not None and found.errors:
         raise typer.Exit(SOME_IMAGES_FAILED)
 
@@ -158,7 +161,7 @@ def inspect(
 def add(
     context: typer.Context,
     folder: Folder,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    output: OutputFolder,
     labels: LabelsText = None,
     labels_file: LabelsFile = None,
     articles: Articles = True,
@@ -174,8 +177,6 @@ def add(
 
       vlcls names add names/ --labels "okapi,zebra" -o more/
     """
-    if is_main_process():
-        check_output_folder(output)
     new = found_labels(labels, labels_file, clean_names)
     ready = saved(folder, typed_encoder(context, encoder), device, precision)
     from vlcls.prompts import with_new_classes
@@ -184,7 +185,7 @@ def add(
         more = ready.with_prompts(with_new_classes(ready.prompts, new, articles=articles), cache=cache)
     if is_main_process():
         more.save_pretrained(output)
-        typer.echo(f"{output}: {len(more.labels)} classes, {len(new)} of them new", err=True)
+        say(f"{output}: {len(more.labels)} classes, {len(new)} of them new", err=True)
 
 
 @app.command("base-to-novel")
@@ -265,10 +266,10 @@ def _write_jsonl(
     for reading in readings:
         names = [vars(each) for each in suggested.get(reading.index, ())]
         row = {"kind": "name", **asdict(reading), "strayed": reading.strayed, "suggestions": names}
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.write(json_text(row) + "\n")
     if found is None:
         return
     for doubt in found.doubts:
-        stream.write(json.dumps({"kind": "label", **vars(doubt)}, ensure_ascii=False) + "\n")
+        stream.write(json_text({"kind": "label", **vars(doubt)}) + "\n")
     about = {"kind": "judged", "by": found.by.value, "judged": found.judged, "not_judged": found.left}
-    stream.write(json.dumps(about) + "\n")
+    stream.write(json_text(about) + "\n")

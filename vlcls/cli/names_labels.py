@@ -8,9 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from vlcls.cli.learning import embedded_images
+from vlcls.cli.terminal import say
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -75,7 +74,7 @@ def judged_labels(
     left = len(given) - len(kept)
     by = by or (Judge.names if images is not None and kept else Judge.out_of_fold)
     if by is Judge.names and not kept:
-        typer.echo(
+        say(
             f"the names learned from all {left} images: their labels are not judged (--judge out-of-fold "
             "judges each by what the others say, --images FOLDER others)",
             err=True,
@@ -105,11 +104,11 @@ def _given(
     if images is not None:
         return labelled_folder(images, ready.labels), learned_from
     if report is None:
-        typer.echo(f"no {path}: labels are not checked (--images FOLDER names the images)", err=True)
+        say(f"no {path}: labels are not checked (--images FOLDER names the images)", err=True)
         return None, learned_from
     there = [(row.image, row.class_id) for row in rows if _is_file(row.image)]
     if len(there) < len(rows):
-        typer.echo(
+        say(
             f"{len(rows) - len(there)} of the {len(rows)} images it was made with are not found from "
             "here: their labels are not checked (--images FOLDER names them)",
             err=True,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from vlcls.cli.console import Console
 
 if TYPE_CHECKING:
     from vlcls.cli.names_labels import Judged

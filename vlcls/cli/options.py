@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlcls.cli.output import Format, file_to_write, folder_to_write
 from vlcls.cli.progress import bar, is_main_process, status
 from vlcls.errors import ImageError
 
@@ -120,8 +121,20 @@ Cache = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT
+        "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT,
+        callback=file_to_write,
     ),
+]  # fmt: skip
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--format", "-f", rich_help_panel=OUTPUT, help="How to write results.",
+        show_default="what the name of --output says, else table",
+    ),
+]  # fmt: skip
+OutputFolder = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", callback=folder_to_write),
 ]
 BatchSize = Annotated[
     int | None,

@@ -23,7 +23,7 @@ def status(what: str) -> Iterator[None]:
     if not _watched():
         yield
         return
-    from rich.console import Console
+    from vlcls.cli.console import Console
 
     with Console(stderr=True).status(what):
         yield
@@ -35,7 +35,6 @@ def bar(what: str, total: int | None) -> Iterator[Callable[..., None]]:
     if not _watched():
         yield lambda count, title=None: None
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -44,6 +43,8 @@ def bar(what: str, total: int | None) -> Iterator[Callable[..., None]]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+
+    from vlcls.cli.console import Console
 
     columns = (
         TextColumn("{task.description}"),

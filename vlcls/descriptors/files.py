@@ -24,7 +24,6 @@ names to lists of descriptors (Menon & Vondrick 2023) or of sentences (Pratt et 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,11 @@ from vlcls.data import prompts_folder
 from vlcls.descriptors.base import HAND, Descriptor, DescriptorSet, Style
 from vlcls.descriptors.parsing import FORMAT, VERSION, FileFormat, ReadFile, parse_descriptors
 from vlcls.errors import DescriptorError
+from vlcls.files.json_text import to_json
 from vlcls.files.named import is_built_in
+from vlcls.files.reading import read_bytes
+from vlcls.files.text import decode_text
+from vlcls.files.writing import write_atomically
 from vlcls.labels import clean_name
 
 #: Far above any real set: ImageNet with CuPL's sentences has 5 MB.
@@ -70,11 +73,8 @@ def write_descriptors(descriptors: DescriptorSet, path: str | Path, *, format: F
     Raises:
         DescriptorError: The format cannot hold it: in "plain", two classes of one name.
     """
-    from vlcls.store import write_atomically
-
     path = Path(path).expanduser()
-    write_atomically(path.parent, path.name, written(descriptors, format).encode())
-    return path
+    return write_atomically(path, written(descriptors, format))
 
 
 def written(descriptors: DescriptorSet, format: FileFormat = "vlcls") -> str:
@@ -100,12 +100,12 @@ def to_text(descriptors: DescriptorSet) -> str:
         each.source: {} for own in descriptors.descriptors for each in own if each.source != HAND
     }
     about_sources = {**used, **descriptors.sources}
-    sources = [f"  {_json(name)}: {_json(dict(about))}" for name, about in about_sources.items()]
+    sources = [f"  {to_json(name)}: {to_json(dict(about))}" for name, about in about_sources.items()]
     lines = [
         "{",
-        f' "format": {_json(FORMAT)},',
+        f' "format": {to_json(FORMAT)},',
         f' "version": {VERSION},',
-        f' "style": {_json(descriptors.style)},',
+        f' "style": {to_json(descriptors.style)},',
         ' "sources": {' + ("\n" + ",\n".join(sources) + "\n }," if sources else "},"),
         ' "classes": [',
     ]
@@ -113,10 +113,10 @@ def to_text(descriptors: DescriptorSet) -> str:
         zip(descriptors.labels.ids, descriptors.labels.names, descriptors.descriptors, strict=True)
     )
     for number, (identifier, name, own) in enumerate(classes, start=1):
-        lines += ["  {", f'   "name": {_json(name)},']
+        lines += ["  {", f'   "name": {to_json(name)},']
         if identifier != clean_name(name):
-            lines.append(f'   "id": {_json(identifier)},')
-        entries = [f"    {_json(_entry(each))}" for each in own]
+            lines.append(f'   "id": {to_json(identifier)},')
+        entries = [f"    {to_json(_entry(each))}" for each in own]
         lines.append('   "descriptors": [' + ("" if entries else "]"))
         if entries:
             lines += [f"{entry}," for entry in entries[:-1]] + [entries[-1], "   ]"]
@@ -135,7 +135,7 @@ def to_plain(descriptors: DescriptorSet) -> str:
         twice = next(key for key, count in Counter(keys).items() if count > 1)
         raise DescriptorError(f"the plain format cannot tell two classes {twice!r} apart: use vlcls's own")
     content = {key: descriptors.texts(index) for index, key in enumerate(keys)}
-    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    return to_json(content, indent=4) + "\n"
 
 
 def _entry(descriptor: Descriptor) -> Any:
@@ -149,10 +149,6 @@ def _entry(descriptor: Descriptor) -> Any:
     return descriptor.text if len(entry) == 1 else entry
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _located(path: str | Path) -> Path:
     if is_built_in(path, descriptor_names(), "descriptor set"):
         return prompts_folder() / "descriptors" / f"{path}.json"
@@ -161,15 +157,10 @@ def _located(path: str | Path) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)  # never all of an endless device
-        if len(content) > MAX_BYTES:
-            raise DescriptorError(f"{path}: more than {MAX_BYTES:,} bytes")
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DescriptorError(f"{path}, line {line}: not UTF-8 text") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        content = read_bytes(path, DescriptorError, MAX_BYTES)
+    except DescriptorError as error:
+        if path.is_file():
+            raise
         known = ", ".join(descriptor_names())
-        raise DescriptorError(f"{path}: {reason}; built-in descriptor sets are: {known}") from error
+        raise DescriptorError(f"{error}; built-in descriptor sets are: {known}") from error
+    return decode_text(content, path, DescriptorError)

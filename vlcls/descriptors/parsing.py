@@ -196,6 +196,8 @@ class _Reader:
         for name, about in value:
             if not isinstance(about, _Pairs) or not all(isinstance(each, str) for _, each in about):
                 self._fail(f"source {name!r}: an object of texts is expected")
+            if any("\ud800" <= letter <= "\udfff" for each in (name, *sum(about, ())) for letter in each):
+                self._fail(f"source {name!r}: half of a surrogate pair is no character")
         return {name: dict(about) for name, about in value}
 
     def _plain(self, content: _Pairs, style: Style | None) -> ReadFile:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import PurePath
 
 from vlcls.encoders.base import Encoder, Precision, Tokens
 from vlcls.errors import EncoderError, MissingExtraError
 
-__all__ = ["FAMILIES", "Encoder", "Family", "Tokens", "load_encoder"]
+__all__ = ["FAMILIES", "Encoder", "Family", "Tokens", "as_encoder", "load_encoder"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def load_encoder(spec: str, device: str | None = None, precision: Precision | No
     """
     from vlcls.encoders.placement import choose_device, choose_precision
 
+    _check_spec(spec)
     name, _, rest = spec.partition(":")
     family = FAMILIES.get(name)
     if family is None:
@@ -98,3 +101,25 @@ def load_encoder(spec: str, device: str | None = None, precision: Precision | No
     encoder = load(rest, target, choose_precision(precision, target))
     encoder.spec = spec
     return encoder
+
+
+def as_encoder(
+    given: str | Encoder, device: str | None = None, precision: Precision | None = None
+) -> Encoder:
+    """What functions that take an encoder or its spec were given, loaded if need be.
+
+    Raises:
+        EncoderError: Neither of the two; and see `load_encoder`.
+        MissingExtraError: See `load_encoder`.
+    """
+    return given if isinstance(given, Encoder) else load_encoder(given, device, precision)
+
+
+def _check_spec(spec: object) -> None:
+    if isinstance(spec, str):
+        return
+    if isinstance(spec, PurePath):
+        hint = f"write hf:{spec} or open_clip:local-dir:{spec}"
+    else:
+        hint = "give a spec, such as 'conse' or 'open_clip:ViT-B-32/openai', or what `load_encoder` gave"
+    raise EncoderError(f"{type(spec).__name__} {reprlib.repr(spec)} is no encoder: {hint}")

@@ -51,7 +51,7 @@ def choose_device(device: str | None) -> torch.device:
         return here
     try:
         target = torch.empty(1, device=device).device  # "cuda" becomes "cuda:0"
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise EncoderError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return target
 

@@ -262,10 +262,8 @@ def _encoders(
     given: str | Encoder | Sequence[str | Encoder] | None, device: str | None, precision: str | None
 ) -> tuple[Encoder, ...]:
     from vlcls.classifiers.prompt import DEFAULT_ENCODER
-    from vlcls.encoders import Encoder, load_encoder
+    from vlcls.encoders import as_encoder
 
-    listed = [given] if given is None or isinstance(given, (str, Encoder)) else list(given)
-    return tuple(
-        each if isinstance(each, Encoder) else load_encoder(each or DEFAULT_ENCODER, device, precision)  # type: ignore[arg-type]
-        for each in listed
-    )
+    default = DEFAULT_ENCODER if given is None else given
+    listed = list(given) if isinstance(given, (list, tuple)) else [default]
+    return tuple(as_encoder(each, device, precision) for each in listed)  # type: ignore[arg-type]

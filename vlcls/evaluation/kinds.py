@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vlcls.classifiers.fitted import Fitted
 from vlcls.descriptors import DescriptorSet, descriptor_names, read_descriptors
@@ -23,7 +24,15 @@ from vlcls.prompts import (
     waffle_and_descriptors,
 )
 from vlcls.prompts.learned import with_new_classes
-from vlcls.prompts.waffle import DEFAULT_COUNT, random_descriptions, scrambled, swapped
+from vlcls.prompts.waffle import (
+    DEFAULT_COUNT,
+    alphabet_of,
+    random_descriptions,
+    raw_names,
+    scrambled,
+    swapped,
+    waffle_sizes,
+)
 from vlcls.specs import as_number, as_truth
 
 DEFAULT_ENSEMBLE = "openai-imagenet"
@@ -138,11 +147,16 @@ def _sentences(context: Context, options: Options, seed: int) -> PromptSet:
 
 
 def _waffle(context: Context, options: Options, seed: int) -> PromptSet:
-    count = int(as_number(options.get("count", str(DEFAULT_COUNT)), "count"))
-    concept = options.get("concept", "")
+    given: dict[str, Any] = {
+        "count": int(as_number(options.get("count", str(DEFAULT_COUNT)), "count")),
+        "concept": options.get("concept", ""), "seed": seed,
+    }  # fmt: skip
+    if as_truth(options.get("published", "false"), "published"):
+        given["sizes"] = waffle_sizes(raw_names(context.labels))
+        given["alphabet"] = alphabet_of(described(context, options))
     if as_truth(options.get("descriptors", "false"), "descriptors"):
-        return waffle_and_descriptors(described(context, options), count=count, seed=seed, concept=concept)
-    made = prompts_from_random(context.labels, count=count, seed=seed, concept=concept)
+        return waffle_and_descriptors(described(context, options), **given)
+    made = prompts_from_random(context.labels, **given)
     if "templates" in options:
         made = join_prompts(prompts_from_templates(context.labels, options["templates"]), made)
     return made
@@ -224,9 +238,10 @@ KINDS: dict[str, Kind] = {
         "Full sentences about each class (file=, templates=).", _sentences, frozenset({"file", "templates"})
     ),
     "waffle": Kind(
-        "Random words and characters (count=15, concept=, templates=; descriptors mixes in real ones).",
-        _waffle, frozenset({"count", "concept", "templates", "descriptors", "file"}), random=True,
-        reference="WaffleCLIP",
+        "Random words and characters (count=15, concept=, templates=; descriptors mixes in real ones; "
+        "published takes the authors' sizes and alphabet).",
+        _waffle, frozenset({"count", "concept", "templates", "descriptors", "file", "published"}),
+        random=True, reference="WaffleCLIP",
     ),
     "random-descriptors": Kind(
         "Control: descriptors of any classes, the same for all.",

@@ -75,6 +75,7 @@ CHECKS: Mapping[str, Check] = {
     "count": lambda text: _number(text, "count", 1, MOST_COUNT, whole=True),
     "concept": lambda text: None,  # any words
     "descriptors": lambda text: as_truth(text, "descriptors"),
+    "published": lambda text: as_truth(text, "published"),
     "from": _learned,
     "captions": _captions,
     "alpha": lambda text: _number(text, "alpha", 0, 1),
@@ -102,14 +103,20 @@ def check_options(spec: str, kind: str, options: Mapping[str, str], fixed: Mappi
         if "file" in options:
             read_descriptors(options["file"], style="sentences" if kind == "cupl" else None)
         _check_weighting({**fixed, **options})
-        mixed = as_truth(options.get("descriptors", "false"), "descriptors")
-        for name in ("file",) * (not mixed) + ("templates",) * mixed if kind == "waffle" else ():
-            if name in options:
-                raise EvaluationError(f"{name} has no effect with{'' if mixed else 'out'} descriptors")
+        if kind == "waffle":
+            _check_waffle(options)
         if kind == "learned-names" and "from" not in options:
             raise EvaluationError("from=DIR is expected, a folder that `vlcls learn-names` wrote")
     except VlclsError as error:
         raise EvaluationError(f"method {spec!r}: {error}") from error
+
+
+def _check_waffle(options: Mapping[str, str]) -> None:
+    mixed, published = (as_truth(options.get(name, "false"), name) for name in ("descriptors", "published"))
+    if "templates" in options and mixed:
+        raise EvaluationError("templates has no effect with descriptors")
+    if "file" in options and not (mixed or published):
+        raise EvaluationError("file has no effect without descriptors or published")
 
 
 def _check_weighting(options: Mapping[str, str]) -> None:

@@ -19,13 +19,19 @@ from pathlib import Path
 from typing import Any, overload
 
 from vlcls.errors import EvaluationError
+from vlcls.files.reading import open_regular
+from vlcls.files.terminal import printable
+from vlcls.files.text import read_lines, read_text
 from vlcls.image_sources import DatasetRow, ImageSource, image_extensions
+from vlcls.images import MAX_FILE_BYTES
 from vlcls.prompts import load_templates
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 #: Shards hold one number (.cls), or a vector of zeros and ones for sets with several classes an image (.npy).
 _LABEL_EXTENSIONS = (".cls", ".npy")
+#: Bytes of a label, of nshards.txt; and of a class number.
+_MAX_LABEL, _MAX_DIGITS = 16 << 20, 40
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,9 @@ def read_class_names(folder: Path) -> list[str] | None:
     path = folder / CLASS_NAMES
     if not path.is_file():
         return None
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
+    lines = [line.strip() for line in read_lines(path, EvaluationError)]
+    while lines and not lines[-1]:
+        lines.pop()
     if "" in lines:
         raise EvaluationError(f"{path}: line {lines.index('') + 1} is blank: every line must be a class name")
     return lines
@@ -144,7 +152,7 @@ def _all_there(folder: Path, paths: Sequence[Path]) -> None:
     count = folder / "nshards.txt"
     if not count.is_file():
         return
-    text = count.read_text(encoding="utf-8").strip()
+    text = read_text(count, EvaluationError, limit=_MAX_LABEL).strip()
     if text.isdecimal() and int(text) != len(paths):
         raise EvaluationError(
             f"{folder}: {len(paths)} shards, and {count.name} says {text}: fetch all of them"
@@ -158,23 +166,28 @@ def _samples(path: Path) -> Iterator[Sample]:
     """Name, place of the image, extension and content of the label of each sample in a shard."""
     images: dict[str, tuple[str, tuple[Path, int, int]]] = {}
     labels: dict[str, tuple[str, bytes]] = {}
-    try:
-        with tarfile.open(path, "r:") as shard:  # compressed ones have no places to read from
-            for member in shard:
-                folder, _, file = member.name.rpartition("/")
-                key, dot, extension = file.partition(".")
-                if not member.isfile() or not key or not dot:
-                    continue
-                key, extension = f"{folder}/{key}" if folder else key, f".{extension.lower()}"
-                if extension in image_extensions():
-                    where = (path, member.offset_data, member.size)
-                    images[key] = (f"{path.parent.name}/{path.name}/{member.name}", where)
-                elif extension in _LABEL_EXTENSIONS:
+    with open_regular(path, EvaluationError) as file:
+        try:
+            with tarfile.open(
+                fileobj=file, mode="r:"
+            ) as shard:  # compressed ones have no places to read from
+                for member in shard:
+                    if member.size < 0:  # which would send the reader back, again and again
+                        raise EvaluationError(f"{path}: {printable(member.name)} is of {member.size} bytes")
+                    found = _known_kind(member)
+                    if found is None:
+                        continue
+                    key, extension = found
+                    _check_size(member, extension, path)
+                    if extension not in _LABEL_EXTENSIONS:
+                        where = (path, member.offset_data, member.size)
+                        images[key] = (f"{path.parent.name}/{path.name}/{printable(member.name)}", where)
+                        continue
                     content = shard.extractfile(member)
                     assert content is not None
                     labels[key] = (extension, content.read())
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise EvaluationError(f"{path}: not an uncompressed, whole tar file ({error})") from error
+        except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+            raise EvaluationError(f"{path}: not an uncompressed, whole tar file ({error})") from error
     for missing, what, there in (
         (images.keys() - labels.keys(), ".cls", "an image"),
         (labels.keys() - images.keys(), "image", "a class"),
@@ -187,13 +200,41 @@ def _samples(path: Path) -> Iterator[Sample]:
         yield name, where, *labels[key]
 
 
+def _known_kind(member: tarfile.TarInfo) -> tuple[str, str] | None:
+    """The sample that a file of a shard belongs to, and its extension; None for other files."""
+    folder, _, file = member.name.rpartition("/")
+    key, dot, extension = file.partition(".")
+    extension = f".{extension.lower()}"
+    known = extension in image_extensions() or extension in _LABEL_EXTENSIONS
+    if not member.isfile() or not key or not dot or not known:
+        return None
+    return (f"{folder}/{key}" if folder else key), extension
+
+
+def _check_size(member: tarfile.TarInfo, extension: str, path: Path) -> None:
+    """Sizes in a tar file are what somebody wrote there: a kilobyte of it may declare 40 GB of holes."""
+    limit = _MAX_LABEL if extension in _LABEL_EXTENSIONS else MAX_FILE_BYTES
+    name = printable(member.name)
+    if member.size > limit:
+        raise EvaluationError(f"{path}: {name} is of {member.size:,} bytes, more than {limit:,}")
+    if member.issparse():
+        raise EvaluationError(f"{path}: {name} is a sparse file, which has no one place to be read from")
+    if member.offset_data + member.size > path.stat().st_size:
+        raise EvaluationError(f"{path}: {name} ends behind the end of the file: it is cut off")
+
+
 def _value(name: str, extension: str, content: bytes) -> Any:
     if extension == ".npy":
         import numpy as np
 
-        vector = np.load(io.BytesIO(content), allow_pickle=False)
+        try:
+            vector = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError) as error:
+            raise EvaluationError(f"{name}: its classes are no array of NumPy's ({error})") from error
+        if not isinstance(vector, np.ndarray) or vector.ndim != 1 or vector.dtype.kind not in "biuf":
+            raise EvaluationError(f"{name}: its classes are no vector of zeros and ones")
         return np.flatnonzero(vector).tolist()
     try:
-        return int(content)
+        return int(content) if len(content) <= _MAX_DIGITS else int("")
     except ValueError:
         raise EvaluationError(f"{name}: its class is no number but {content[:40]!r}") from None

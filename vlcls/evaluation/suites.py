@@ -23,21 +23,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+
 from vlcls.data import suites_folder
-from vlcls.errors import EvaluationError, MissingExtraError
+from vlcls.errors import EvaluationError
 from vlcls.evaluation.class_names import CURATED, curated_labels, shared_classes
 from vlcls.evaluation.corrupted_sets import CORRUPTIONS
 from vlcls.evaluation.corruptions import SEVERITIES
 from vlcls.evaluation.parts import EvaluationSet, places_of
 from vlcls.evaluation.sets import open_set
+from vlcls.files.json_text import to_json
 from vlcls.files.named import is_built_in
+from vlcls.files.schema import FileModel
+from vlcls.files.terminal import shortened
+from vlcls.files.text import read_text
+from vlcls.files.yaml_text import MAX_BYTES, parse_yaml
 from vlcls.labels import Labels
-
-try:
-    import yaml
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-except ImportError as error:
-    raise MissingExtraError("reading suites", "evaluation") from error
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -45,12 +46,14 @@ if TYPE_CHECKING:
 SUFFIX = ".yaml"
 SHARED = "shared"
 ALL = "all"
+#: Characters of a message about one field.
+_LONGEST = 500
 #: Stands in paths for the folder that the user gives.
 DATA = "{data}"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+class _Part(FileModel):
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class SuiteSet(_Part):
@@ -62,7 +65,7 @@ class SuiteSet(_Part):
         labels: A curated list, the path of a file beside the suite, a list of names, ids to names, or None.
     """
 
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    name: str = Field(min_length=1, pattern=r"^[\w-][\w.-]*$", max_length=100)
     path: str = Field(min_length=1)
     config: str | None = None
     split: str | None = None
@@ -126,7 +129,7 @@ class CorruptionRun(_Part):
     """
 
     set: str
-    names: tuple[str, ...] = CORRUPTIONS
+    names: tuple[str, ...] = Field(CORRUPTIONS, strict=False)  # of a list that `_all` has looked at
     severities: tuple[int, ...] = tuple(range(1, SEVERITIES + 1))
     seed: int = 0
 
@@ -210,23 +213,23 @@ def read_suite(name_or_path: str | Path) -> Suite:
             )
     where = f"suite {path.name}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        text = read_text(path, EvaluationError, MAX_BYTES)
+    except EvaluationError as error:
+        reason = str(error).removeprefix(f"{path}: ")
         raise EvaluationError(f"{where}: cannot be read ({reason})") from error
-    except yaml.YAMLError as error:
-        raise EvaluationError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    content = parse_yaml(text, where, EvaluationError)
     if not isinstance(content, dict):
         raise EvaluationError(f"{where}: fields are expected, as in 'sets: [...]'")
     for ours in ("name", "folder"):
         if ours in content:
             raise EvaluationError(f"{where}: {ours}: extra field; a suite is called after its file")
-    try:
-        return Suite.model_validate({**content, "name": path.stem, "folder": path.parent})
+    try:  # as JSON, whose lists fill tuples and whose keys are texts
+        own = {"name": path.stem, "folder": str(path.parent)}
+        return Suite.model_validate_json(to_json({**content, **own}))
     except ValidationError as error:
-        first = error.errors()
+        first = error.errors(include_url=False, include_input=False)
         more = f" (and {len(first) - 1} more)" if len(first) > 1 else ""
-        raise EvaluationError(f"{where}: {_words(first[0])}{more}") from error
+        raise EvaluationError(f"{where}: {shortened(_words(first[0]), _LONGEST)}{more}") from error
 
 
 def open_suite_set(suite: Suite, name: str, data: str | Path | None = None) -> EvaluationSet:

@@ -44,6 +44,7 @@ class Evidence:
 
     Attributes:
         label: The class, as `Labels.reported` names it.
+        id: Its id: the name itself unless ids were given with the labels.
         index: Its place in the labels.
         similarity: On the cosine scale: the sum of the shares.
         probability: As of `Classifier.probabilities`.
@@ -54,6 +55,7 @@ class Evidence:
     """
 
     label: str
+    id: str
     index: int
     similarity: float
     probability: float
@@ -212,6 +214,7 @@ class _Explainer:
             evidence.append(
                 Evidence(
                     self._classifier.labels.reported[place],
+                    self._classifier.labels.ids[place],
                     place,
                     math.fsum(each.share for each in contributions),
                     probabilities[place],

@@ -30,7 +30,12 @@ def delimiter_of(header: str, suffix: str = ".csv") -> str:
 
 
 def read_rows(
-    lines: Iterable[str], where: str | Path, error: type[VlclsError], *, suffix: str = ".csv"
+    lines: Iterable[str],
+    where: str | Path,
+    error: type[VlclsError],
+    *,
+    suffix: str = ".csv",
+    strict: bool = True,
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table and the number of the line that each ends on; blank lines are left out.
 
@@ -40,6 +45,7 @@ def read_rows(
         where: For messages.
         error: Raised for quotes that are not closed or that end before a field does; names the line.
         suffix: Of the file, which says what is usual.
+        strict: False: odd quotes are part of their field, and no error.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     rest = iter(lines)
@@ -48,7 +54,7 @@ def read_rows(
         delimiter, skipped = said[1], 1
     else:
         delimiter, rest = delimiter_of(head, suffix), chain([head], rest)
-    reader = csv.reader(rest, delimiter=delimiter, strict=True)
+    reader = csv.reader(rest, delimiter=delimiter, strict=strict)
     try:
         for row in reader:
             if row:

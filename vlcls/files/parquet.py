@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,25 @@ def read_parquet(
         error: Not such a file, damaged, without one of the columns, or of more than `limit` rows.
         MissingExtraError: pyarrow is not installed.
     """
+    with open_parquet(path, error) as opened:
+        names = opened.schema_arrow.names
+        missing = [name for name in columns or () if name not in names]
+        if missing:
+            raise error(f"{path}: no column {missing[0]!r}; it has {', '.join(names)}")
+        if opened.metadata.num_rows > limit:
+            raise error(f"{path}: {opened.metadata.num_rows:,} rows, more than {limit:,}")
+        return opened.read(columns=None if columns is None else list(columns))
+
+
+def parquet_schema(path: str | Path, error: type[VlclsError]) -> Any:
+    """The columns of a Parquet file, as a `pyarrow.Schema`; raises as `read_parquet` does."""
+    with open_parquet(path, error) as opened:
+        return opened.schema_arrow
+
+
+@contextmanager
+def open_parquet(path: str | Path, error: type[VlclsError]) -> Iterator[Any]:
+    """A `pyarrow.parquet.ParquetFile`; what fails while it is read raises `error`, too."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -29,14 +49,7 @@ def read_parquet(
         raise MissingExtraError("reading Parquet files", "parquet") from reason
     with open_regular(path, error) as file:
         try:
-            opened = parquet.ParquetFile(file)
-            names = opened.schema_arrow.names
-            missing = [name for name in columns or () if name not in names]
-            if missing:
-                raise error(f"{path}: no column {missing[0]!r}; it has {', '.join(names)}")
-            if opened.metadata.num_rows > limit:
-                raise error(f"{path}: {opened.metadata.num_rows:,} rows, more than {limit:,}")
-            return opened.read(columns=None if columns is None else list(columns))
+            yield parquet.ParquetFile(file)
         except VlclsError:
             raise
         except (pyarrow.ArrowException, OSError, LookupError, ValueError, TypeError, MemoryError) as reason:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Iterable
 
 #: Characters of a value that a message repeats.
 LONGEST = 200
@@ -29,6 +31,23 @@ def printable(text: str, *, lines: bool = False) -> str:
         else {"\n": r"\n", "\t": r"\t", "\r": r"\r"}[each]
         for each in text
     )
+
+
+def printable_json(text: str) -> str:
+    r"""JSON in which nothing is hidden but written as JSON's own `\u001b`: it reads back the same."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each in "\n\t" or unicodedata.category(each) not in _HIDDEN else json.dumps(each)[1:-1]
+        for each in text
+    )
+
+
+def csv_cells(cells: Iterable[object]) -> list[object]:
+    """A row for `csv.writer` that a terminal and a spreadsheet show and do not obey; numbers as they are."""
+    return [
+        spreadsheet_safe(printable(cell, lines=True)) if isinstance(cell, str) else cell for cell in cells
+    ]
 
 
 def shortened(text: str, most: int = LONGEST) -> str:

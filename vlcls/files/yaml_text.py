@@ -81,7 +81,8 @@ def _content(node: Any, where: str | Path, error: type[VlclsError], texts: bool)
         return found
     if node.id == "scalar" and kind in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge"):
         return node.value if texts and kind != "null" else _scalar(kind, node.value, line, error)
-    raise error(f"{line}: {node.tag} is not read: plain lists, mappings, texts and numbers are expected")
+    at = node.start_mark.line + 1
+    raise error(f"{where}: not YAML: could not determine a constructor for the tag {node.tag!r} (line {at})")
 
 
 def _scalar(kind: str, text: str, line: str, error: type[VlclsError]) -> Any:

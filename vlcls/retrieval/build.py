@@ -62,7 +62,7 @@ class BuildReport:
 def build_captions(
     captions: Iterable[str | None],
     folder: str | Path,
-    encoder: Encoder,
+    encoder: str | Encoder,
     *,
     dtype: Dtype = "float16",
     index: str | None = None,
@@ -76,7 +76,7 @@ def build_captions(
     Args:
         captions: Texts in any number, as `read_captions` gives them; None counts as empty.
         folder: A new one, one whose build was interrupted, or a database to add to.
-        encoder: Embeds the captions, and later the images.
+        encoder: Embeds the captions, and later the images; or its spec.
         dtype: What embeddings are kept as.
         index: What FAISS's `index_factory` takes; by default chosen by the number of captions, see
             `vlcls.retrieval.index.choose_factory`.
@@ -87,8 +87,10 @@ def build_captions(
         EncoderMismatchError: The folder's captions were embedded with another encoder.
         OutputError: The folder cannot be written, or another process builds in it.
     """
+    from vlcls.encoders import as_encoder
     from vlcls.encoders.placement import process_state
 
+    encoder = as_encoder(encoder)
     folder, state = Path(folder), process_state()
     if state.process_index:  # the main process looks after the folder, and says what is there
         return _embed_all(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def open_captions(
     captions: str | Path,
-    encoder: Encoder,
+    encoder: str | Encoder,
     *,
     store: EmbeddingStore | None = None,
     progress: Callable[[int], None] | None = None,
@@ -28,7 +28,7 @@ def open_captions(
 
     Args:
         captions: "wordnet" (built in), a folder that `build_captions` made, or a clip-retrieval index.
-        encoder: What the images are embedded with.
+        encoder: What the images are embedded with, or its spec.
         store: Where the built-in database's embeddings are kept.
         progress: Called with the number of captions just embedded (the built-in ones, on first use).
         trust_index: Open an index file that vlcls did not build, or not with a hash, as it is. FAISS believes
@@ -39,6 +39,9 @@ def open_captions(
         CaptionError: Nothing there, or nothing readable.
         EncoderMismatchError: Another encoder.
     """
+    from vlcls.encoders import as_encoder
+
+    encoder = as_encoder(encoder)
     if is_built_in(captions, (builtin.NAME,), "caption database"):
         return builtin.wordnet_captions(encoder, store=store, progress=progress)
     folder = Path(captions).expanduser()

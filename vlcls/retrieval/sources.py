@@ -5,8 +5,6 @@ A bad row never stops a reading: what is no text comes as None, and the build co
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -14,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import CaptionError, MissingExtraError
+from vlcls.files.delimited import read_rows
+from vlcls.files.json_text import parse_json
+from vlcls.files.parquet import open_parquet
+from vlcls.files.text import iter_lines
 
 #: Columns taken for captions unless one is named.
 COLUMNS = ("caption", "captions", "text", "sentence", "sentences", "TEXT", "alt_text")
@@ -42,7 +44,8 @@ def read_captions(
         Captions as they are, and None for a row that has none.
 
     Raises:
-        CaptionError: No such file, not one of these kinds, or no such column; names those there are.
+        CaptionError: No such file, not one of these kinds, text that is neither UTF-8 nor UTF-16 (names the
+            line), or no such column; names those there are.
     """
     if isinstance(source, str) and source.startswith(_HF):
         yield from _from_rows(_dataset_rows(source[len(_HF) :], split, column), column, source)
@@ -73,46 +76,38 @@ def clean_caption(caption: object) -> str:
 
 
 def _text_file(path: Path, column: str | None) -> Iterator[str | None]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for line in file:
-            yield line.rstrip("\n")
+    for _, line in iter_lines(path, CaptionError):
+        yield line
 
 
 def _json_lines(path: Path, column: str | None) -> Iterator[str | None]:
     def rows() -> Iterator[Any]:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            for line in file:
-                try:
-                    yield json.loads(line) if line.strip() else None
-                except (ValueError, RecursionError):
-                    yield None
+        for number, line in iter_lines(path, CaptionError):
+            try:
+                yield parse_json(line, f"{path}, line {number}", CaptionError) if line.strip() else None
+            except CaptionError:
+                yield None
 
     return _from_rows(rows(), column, str(path))
 
 
 def _csv_file(path: Path, column: str | None) -> Iterator[str | None]:
-    csv.field_size_limit(max(csv.field_size_limit(), 1 << 28))  # a caption of a megabyte is none the worse
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        lines = (line.replace("\0", " ") for line in file)
-        rows = csv.DictReader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        name = _column(rows.fieldnames or [], column, str(path))
-        yield from _from_rows(rows, name, str(path))
+    lines = (line.replace("\0", " ") + "\n" for _, line in iter_lines(path, CaptionError))
+    rows = read_rows(lines, path, CaptionError, suffix=path.suffix, strict=False)
+    _, header = next(rows, (0, []))
+    place = header.index(_column(header, column, str(path)))
+    for _, row in rows:
+        yield row[place] if place < len(row) else None
 
 
 def _parquet_file(path: Path, column: str | None) -> Iterator[str | None]:
     if find_spec("pyarrow") is None:
         raise MissingExtraError("reading Parquet files", "captions")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
+    with open_parquet(path, CaptionError) as file:
         name = _column(file.schema_arrow.names, column, str(path))
         for batch in file.iter_batches(_PARQUET_ROWS, columns=[name]):
             for value in batch.column(0).to_pylist():
                 yield from _texts(value)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise CaptionError(f"{path} is no readable Parquet file: {error}") from error
 
 
 _READERS: dict[str, Callable[[Path, str | None], Iterator[str | None]]] = {

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlcls.encoders import Encoder
+from vlcls.encoders import Encoder, as_encoder
 from vlcls.encoders.conse import ConseEncoder
 from vlcls.errors import EmbeddingError, EncoderError, VlclsError
 from vlcls.explain.heatmaps import cam, gem, legrad
@@ -24,7 +24,7 @@ __all__ = ["METHODS", "Method", "heat_grid", "heat_map", "image_pixels", "usable
 
 
 def heat_map(
-    encoder: Encoder, image: Any, text: str | Sequence[str] | Tensor, method: Method | None = None
+    encoder: str | Encoder, image: Any, text: str | Sequence[str] | Tensor, method: Method | None = None
 ) -> Tensor:
     """Where an image matched a text, or each of several.
 
@@ -33,7 +33,7 @@ def heat_map(
     maps of different texts cannot be compared by their values.
 
     Args:
-        encoder: One with a ViT for images, or `conse`.
+        encoder: One with a ViT for images, or `conse`; or a spec.
         image: One image: a path, a PIL image, bytes or an array.
         text: A text or several, or their embeddings Tensor[D] or Tensor[T, D].
         method: "gem", "legrad" or "cam"; "cam" for `conse` and "legrad" for all others unless given.
@@ -48,6 +48,7 @@ def heat_map(
         ImageError: The image cannot be read.
         VlclsError: No such method, no text, or not one image.
     """
+    encoder = as_encoder(encoder)
     single = isinstance(text, str) or (isinstance(text, Tensor) and text.ndim == 1)
     grid = heat_grid(encoder, image_pixels(encoder, image), text, method)
     size = encoder.image_size
