@@ -29,6 +29,7 @@ from vlcls.cli.output import chosen_format, opened
 from vlcls.cli.progress import bar, is_main_process, status
 from vlcls.cli.terminal import say, say_not_read
 from vlcls.errors import EvaluationError
+from vlcls.files.text import read_lines
 
 if TYPE_CHECKING:
     from vlcls.bias import BiasReport, HeldOut, ShapeDecisions
@@ -339,10 +340,7 @@ def _words(vocabulary: Path | None, descriptors: DescriptorSet) -> list[str]:
     """The words of a file, or else all descriptors, each once."""
     if vocabulary is None:
         return list(dict.fromkeys(each.text for own in descriptors.descriptors for each in own))
-    try:
-        lines = vocabulary.expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"vocabulary {vocabulary}: cannot be read as text: {error}") from error
+    lines = read_lines(vocabulary.expanduser(), EvaluationError)
     # A file of labels, as `vlcls discover` saves it, may have an id and a tab in front of a name.
     words = [line.rpartition("\t")[2].strip() for line in lines if not line.lstrip().startswith("#")]
     if not any(words):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from vlcls.doctor.reference import (
 )
 from vlcls.encoders.loading import loading
 from vlcls.encoders.transformers import TransformersEncoder
+from vlcls.errors import EncoderError
+from vlcls.files.json_text import read_json
 
 
 @dataclass(frozen=True)
@@ -218,4 +219,5 @@ def _declared_origin(encoder: TransformersEncoder) -> str:
     file = Path(source) / "config.json"
     if not file.is_file():
         return source
-    return str(json.loads(file.read_text(encoding="utf-8")).get("_name_or_path", ""))
+    config = read_json(file, EncoderError)
+    return str(config.get("_name_or_path", "")) if isinstance(config, dict) else ""
