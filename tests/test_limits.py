@@ -3,15 +3,18 @@ go out; and whatever can be made can be written, and read again."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import numpy as np
 import pytest
 import torch
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +23,7 @@ from vlcls.classifiers import weigh_templates
 from vlcls.classifiers.aggregates import AGGREGATES
 from vlcls.classifiers.prompt import PromptClassifier
 from vlcls.classifiers.weighting import WEIGHTINGS, Weighting
-from vlcls.cli import main
+from vlcls.cli import app, main
 from vlcls.descriptors import Descriptor, DescriptorSet, edits, read_descriptors, write_descriptors
 from vlcls.errors import DescriptorError, VlclsError
 from vlcls.labels import Labels, clean_name
@@ -106,6 +109,34 @@ def test_an_unknown_activation_and_embeddings_with_nan_are_refused():
 def test_options_in_specs_are_finite_numbers(text: str):
     with pytest.raises(VlclsError, match="must be a number"):
         as_number(text, "beta")
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path, command
+    for name, each in (below or {}).items():
+        yield from commands(each, (*path, name))
+
+
+def test_every_number_of_every_command_is_finite(monkeypatch: pytest.MonkeyPatch, capsys):
+    tried = 0
+    for path, command in commands(typer.main.get_command(app)):
+        for name, hint in inspect.get_annotations(inspect.unwrap(command.callback), eval_str=True).items():
+            kinds = [get_args(hint)[0] if get_origin(hint) is Annotated else hint]
+            kinds += [each for kind in kinds for each in get_args(kind)]
+            if float not in kinds:
+                continue
+            for value in (math.nan, math.inf, -math.inf):
+                tried += 1
+                with pytest.raises(typer.BadParameter, match="no finite number"):
+                    command.callback(**{name: value})
+                    pytest.fail(f"{path} {name} takes {value}")
+    assert tried >= 3 * 15
+    for text in ("nan", "inf", "1e999"):
+        assert run(monkeypatch, "learn-names", ".", "-o", "/dev/null/x", "--penalty", text) != 0
+        assert run(monkeypatch, "discover", ".", "--alpha", text) == 2
+        assert "Traceback" not in capsys.readouterr().err
 
 
 WEIGHTS = st.just(0.0) | st.floats(LEAST_WEIGHT, MOST_WEIGHT)

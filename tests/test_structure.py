@@ -132,6 +132,27 @@ def test_a_file_longer_than_400_lines_is_two(path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
+#: Files that call `json.dumps` itself: for digests, messages and pipes to ourselves. What goes to a file or a
+#: terminal goes through `vlcls.files.json_text`, which refuses NaN and infinity.
+DUMPS = {
+    *("encoders/base.py", "evaluation/cells.py", "evaluation/embedded.py", "evaluation/methods.py"),
+    *("evaluation/naming.py", "evaluation/rationale_search.py", "files/json_text.py", "files/schema.py"),
+    "files/terminal.py",
+    *("llm/replies.py", "llm/requests.py", "sandbox.py"),
+}
+
+
+def test_every_json_that_is_written_refuses_what_is_no_number():
+    found = set()
+    for path in MODULES:
+        calls = (
+            node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
+        )
+        if any(ast.unparse(call) in ("json.dumps", "json.dump", "dumps") for call in calls):
+            found.add(path.relative_to(PACKAGE).as_posix())
+    assert found <= DUMPS, "write JSON with vlcls.files.json_text, or say in the table what it is for"
+
+
 def test_public_names():
     assert set(vlcls._HOMES) | {"__version__"} == set(vlcls.__all__)
     for name in vlcls.__all__:

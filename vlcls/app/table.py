@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 
 from vlcls.app.markup import button, plain, text, whole
@@ -11,6 +10,7 @@ from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
 from vlcls.descriptors import HAND, Descriptor, DescriptorSet, check_descriptors
 from vlcls.explain.audit import PieceAudit
+from vlcls.files.json_text import to_json
 from vlcls.labels import Labels
 
 #: Findings of a check that are about one descriptor, as marks.
@@ -76,7 +76,7 @@ def verdicts(bench: Workbench, view: View) -> str:
     """
     pieces = {piece.text: piece for piece in bench.audit().pieces if piece.index == view.index}
     said = [_verdict(pieces.get(each)) for each in bench.seen.session.descriptors.texts(view.index)]
-    return f'<span data-verdicts="{escape(json.dumps(said))}"></span>'
+    return f'<span data-verdicts="{escape(to_json(said))}"></span>'
 
 
 def _verdict(piece: PieceAudit | None) -> tuple[str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import traceback
 import warnings
+from functools import wraps
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -39,7 +41,11 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 class _Group(typer.core.TyperGroup):
-    """Catches what Typer would turn into an exit code of its own."""
+    """Catches what Typer would turn into an exit code of its own, and numbers that are none."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        _refuse_nan(self)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -52,6 +58,25 @@ class _Group(typer.core.TyperGroup):
         except _UsageError as error:  # it repeats what was typed, or what the shell made of "*"
             error.message = printable(error.message, lines=True)
             raise
+
+
+def _refuse_nan(command: Any) -> None:
+    """Make all commands below one refuse NaN and infinity for any number: ranges of options let NaN pass."""
+    for below in getattr(command, "commands", {}).values():
+        _refuse_nan(below)
+    own = command.callback
+    if own is None:
+        return
+
+    @wraps(own)
+    def finite(*arguments: Any, **options: Any) -> Any:
+        for name, value in options.items():
+            for each in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(each, float) and not math.isfinite(each):
+                    raise typer.BadParameter(f"--{name.replace('_', '-')}: {each} is no finite number")
+        return own(*arguments, **options)
+
+    command.callback = finite
 
 
 app = typer.Typer(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 from collections import Counter
@@ -20,7 +19,7 @@ from typing import Any
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.run_files import Predictions, read_predictions
 from vlcls.evaluation.run_folder import listed, write_files
-from vlcls.files.json_text import read_json
+from vlcls.files.json_text import read_json, to_json
 
 _TASK = "zeroshot_classification"
 #: The folder of a file for each cell.
@@ -57,7 +56,7 @@ def write_exports(results: Mapping[str, Any], folder: Path) -> None:
     wrong = [row for cell in results["cells"] for row in _confusions(results, cell, folder)]
     contents["confusions.csv"] = _csv(wrong, _CONFUSION)
     lines = [
-        json.dumps({"set": name, **each}, ensure_ascii=False) + "\n"
+        to_json({"set": name, **each}) + "\n"
         for name, about in results["sets"].items()
         for each in about["unreadable"]
     ]
@@ -190,7 +189,7 @@ def _summary(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, A
 
 
 def _json(data: Any) -> bytes:
-    return json.dumps(data, indent=1, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+    return to_json(data, indent=1, ensure_ascii=True).encode() + b"\n"
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:

@@ -95,7 +95,7 @@ def to_json(value: Any, **options: Any) -> str:
     Raises:
         ValueError: A number that is not finite: a mistake of the program, which must not reach a file.
     """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+    return json.dumps(value, allow_nan=False, **{"ensure_ascii": False, **options})
 
 
 def json_bytes(value: Any, where: str | Path, error: type[VlclsError], **options: Any) -> bytes:

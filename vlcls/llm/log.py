@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from vlcls.errors import LanguageModelError, VlclsWarning
-from vlcls.files.json_text import parse_json
+from vlcls.files.json_text import parse_json, to_json
 from vlcls.files.reading import read_bytes
 from vlcls.files.schema import FileModel, validated
 from vlcls.files.terminal import printable, shortened
@@ -132,7 +131,7 @@ class AnswerLog:
         if self._file is None or self.path is None:
             return
         with output_errors(self.path):
-            self._file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            self._file.write((to_json(line) + "\n").encode("utf-8", "replace"))
             self._file.flush()
             os.fsync(self._file.fileno())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import zlib
@@ -13,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from vlcls.errors import LanguageModelError, MissingExtraError
+from vlcls.files.json_text import to_json
 from vlcls.files.terminal import printable
 from vlcls.llm.replies import Reply, ReplyError, ServerError, error_words, read_reply
 from vlcls.llm.secret import KEY_VARIABLE, masked, server_key
@@ -98,7 +98,7 @@ class Server:
         sent = 0
         while True:
             try:
-                return await self._once(json.dumps(body).encode())
+                return await self._once(to_json(body, ensure_ascii=True).encode())
             except ServerError as error:
                 most = max(self.retries, BAD_REPLIES - 1) if isinstance(error, ReplyError) else self.retries
                 if error.lasting or sent >= most:
