@@ -1,5 +1,6 @@
 """The report: valid, self-contained, escaped, with the figures of results.json and no more."""
 
+import html
 import io
 import json
 import re
@@ -106,9 +107,9 @@ def test_the_page_is_valid_and_loads_nothing(whole):
 def test_every_section_is_there_and_linked(whole):
     titles = headings(whole[1])
     assert titles == [
-        "What was run", "Accuracy", "Is the gain real?", "Under distribution shift",
-        "Are confidences honest?", "Worst confusions", "Worst group", "Corrupted images",
-        "Right for the right reasons?",
+        "The answer", "Accuracy", "Is the gain real?", "Under distribution shift", "Worst group",
+        "Worst confusions", "Are confidences honest?", "Corrupted images", "Right for the right reasons?",
+        "What was run",
     ]  # fmt: skip
     links = [each["href"] for each in Elements(whole[1]).all("a")]
     assert len(links) == len(titles)
@@ -135,6 +136,48 @@ def test_the_figures_of_the_results_are_in_both_files(whole):
     assert results["encoders"]["conse"]["fingerprint"] in page and "torch 2.9.0" in page
 
 
+def test_the_answer_comes_first(whole):
+    """Of each set and encoder the best method that is no control, its accuracy and its verdict."""
+    results, page, text = whole
+    first = page[page.index('<section id="answer">') : page.index('<section id="accuracy">')]
+    told = text[text.index("## The answer") : text.index("## Accuracy")]
+    for name in results["sets"]:
+        for encoder in results["encoders"]:
+            cells = [c for c in results["cells"] if (c["set"], c["encoder"]) == (name, encoder)]
+            own = [c for c in cells if not results["methods"][c["method"]]["control"]]
+            best = max(own, key=lambda cell: cell["metrics"]["top1"]["value"])
+            shown = f"{100 * best['metrics']['top1']['value']:.1f} %"
+            (card,) = re.findall(
+                rf'<p class="place">{re.escape(f"{name}, {encoder}")}</p>.*?</li>', first, re.S
+            )
+            assert f"<b>{shown}</b> <span>{best['method']}</span>" in card and shown in told
+            assert f"the best of {len(own)} methods" in card
+            for gain in results["gains"]:
+                if [gain[p] for p in ("set", "encoder", "method")] == [name, encoder, best["method"]]:
+                    assert f">{gain['reason']}</span>" in card and gain["sentence"] in card
+                    assert gain["sentence"] in html.unescape(MarkdownIt().render(told))
+    assert page.index("<h2>The answer") < page.index("<h2>Accuracy") < page.index("<h2>What was run")
+    # The sets, the encoders and the program are named above all.
+    head = page[page.index("<header>") : page.index("</header>")]
+    assert all(name in head for name in (*results["sets"], *results["encoders"], "vlcls 0.1.0"))
+
+
+def test_what_a_reader_must_know_stands_with_the_answer(tmp_path):
+    failed = [
+        {"set": "photo", "encoder": "conse", "method": name, "error": f"no <{name}>"}
+        for name in ("name", "random")
+    ]
+    results = write_run(tmp_path, SMALL, failed=failed, limit=40)
+    results["methods"]["random"] = results["methods"]["name"] | {"control": True}
+    results["cells"][0]["left_out"] = 12
+    page = write_report(results, tmp_path).read_text()
+    check(page)
+    first = page[page.index('<section id="answer">') : page.index('<section id="accuracy">')]
+    assert "trained on 12 images of photo: they are left out for it" in first
+    assert "no &lt;name&gt;" in first and "no &lt;random&gt;" not in first  # a control was not asked for
+    assert "At most 40 images of each set were taken" in first
+
+
 def test_sections_without_data_are_left_out(tmp_path):
     empty = {"gains": [], "shifts": [], "corruptions": [], "rationales": []}
     results = write_run(tmp_path, SMALL, **empty)
@@ -142,7 +185,9 @@ def test_sections_without_data_are_left_out(tmp_path):
         cell["groups"] = {}
     page = write_report(results, tmp_path).read_text()
     check(page)
-    assert headings(page) == ["What was run", "Accuracy", "Are confidences honest?", "Worst confusions"]
+    assert headings(page) == [
+        "The answer", "Accuracy", "Worst confusions", "Are confidences honest?", "What was run",
+    ]  # fmt: skip
     assert not Elements(page).all("img")
 
 
@@ -152,7 +197,8 @@ def test_unreadable_images_and_problems_are_listed(tmp_path):
     results["sets"]["photo"] |= {"unreadable": bad, "problems": ["'n01440764' looks like an id."]}
     page = write_report(results, tmp_path).read_text()
     check(page)
-    assert headings(page)[-2:] == ["Images that could not be read", "Problems with class names"]
+    assert headings(page)[-3:-1] == ["Images that could not be read", "Problems with class names"]
+    assert "60 images could not be read and are left out. There are problems with class names" in page
     assert "60 images could not be read" in page and "10 more are in unreadable.jsonl" in page
     assert "bad49.jpg" in page and "bad50.jpg" not in page and "looks like an id" in page
 

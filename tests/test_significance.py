@@ -269,10 +269,20 @@ def test_one_comparison_alone_has_its_own_interval():
 def test_few_draws_are_named_as_the_reason():
     """A gain that any test over images sees, over draws that differ by as much."""
     methods = {"one prompt": (0.5, None), "swapped descriptors": (0.5, 7), "method": (0.62, None)}
-    told = [judged(seed, 4000, methods, draw=0.15).sentence for seed in range(10)]
-    few = [sentence for sentence in told if "Few draws of random texts: swapped descriptors" in sentence]
-    assert few and all("7 draws differ by" in each and "seeds=21 would tell more" in each for each in few)
-    assert not any("Few draws" in judged(seed, 4000, methods, draw=0.0).sentence for seed in range(5))
+    told = [judged(seed, 4000, methods, draw=0.15) for seed in range(10)]
+    few = [
+        each for each in told if "Images alone would tell it from swapped descriptors (+" in each.few_draws
+    ]
+    assert len(few) > 3
+    for each in few:
+        against = each.comparisons["swapped descriptors"]
+        assert f"7 draws, standard deviation {100 * against.between_seeds:.1f})" in each.few_draws
+        assert "seeds=21 would tell more" in each.few_draws
+        assert against.adjusted > 0.05 and against.p_images < 0.05 and each.reason != "what the text says"
+    for each in [each for each in told if not each.few_draws]:
+        against = each.comparisons["swapped descriptors"]
+        assert against.adjusted <= 0.05 or against.p_images > 0.025
+    assert not any(judged(seed, 4000, methods, draw=0.0).few_draws for seed in range(5))
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,37 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The best method of one set and encoder.
+
+    Attributes:
+        place: Of which set (and encoder).
+        method: Its name.
+        figure: Its accuracy, large.
+        interval: How sure that is.
+        about: What the figure is.
+        reason: The verdict in a word or two; empty without one.
+        sentence: The same with the figures that decided it.
+    """
+
+    place: str
+    method: str
+    figure: str
+    interval: str
+    about: str
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Beside one another."""
+
+    kind: ClassVar[str] = "answers"
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True)
 class Judgement:
     """Why a method is better, or not."""
 
@@ -113,7 +144,7 @@ class Pairs:
     pairs: Sequence[Pair]
 
 
-Block = Table | Figures | Judgements | Pairs
+Block = Answers | Table | Figures | Judgements | Pairs
 
 
 @dataclass(frozen=True)
@@ -185,6 +216,8 @@ def escaped(value: Any) -> str:
 def _block(block: Block) -> list[str]:
     if isinstance(block, Table):
         return [f"**{escaped(block.caption)}**", _table(block.columns, block.rows)] if block.rows else []
+    if isinstance(block, Answers):
+        return ["\n".join(_told(each) for each in block.answers)]
     if isinstance(block, Judgements):
         told = [f"- **{escaped(j.method)}**: {escaped(j.sentence)}" for j in block.judgements]
         return [f"**{escaped(block.caption)}**", "\n".join(told)]
@@ -193,6 +226,16 @@ def _block(block: Block) -> list[str]:
         rows = [[pair.truth, pair.predicted, pair.said, str(pair.images)] for pair in block.pairs]
         return [f"**{escaped(block.caption)}**", _table(columns, rows)]
     return []
+
+
+def _told(each: Answer) -> str:
+    about = ", ".join(filter(None, [each.interval, each.about]))
+    verdict = f" **{escaped(each.reason)}**:" if each.reason else ""
+    sentence = f" {escaped(each.sentence)}" if each.sentence else ""
+    return (
+        f"- **{escaped(each.place)}**: {escaped(each.method)}, **{escaped(each.figure)}** ({escaped(about)})."
+        f"{verdict}{sentence}"
+    )
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:

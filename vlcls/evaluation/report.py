@@ -12,6 +12,7 @@ from typing import Any
 
 from vlcls.errors import MissingExtraError
 from vlcls.evaluation import sections, side_sections
+from vlcls.evaluation.answers import answers
 from vlcls.evaluation.blocks import Section, clean, markdown
 from vlcls.evaluation.mistakes import ImageOf, calibration, mistakes
 from vlcls.evaluation.run_folder import write_files
@@ -47,18 +48,19 @@ def write_report(results: Mapping[str, Any], folder: Path, image_of: ImageOf | N
 
 def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None) -> list[Section]:
     found = [
-        sections.what_was_run(results),
+        answers(results),
         sections.accuracy(results),
         sections.gains(results),
         sections.shifts(results),
-        calibration(results, folder),
-        mistakes(results, folder, image_of),
         sections.groups(results),
+        mistakes(results, folder, image_of),
+        calibration(results, folder),
         side_sections.corruptions(results),
         side_sections.rationales(results),
         side_sections.discoveries(results),
         side_sections.unreadable(results),
         side_sections.problems(results),
+        sections.what_was_run(results),
     ]
     return [section for section in found if section is not None]
 
@@ -66,13 +68,16 @@ def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None
 def _about(results: Mapping[str, Any]) -> str:
     counts = {
         "method": len(results["methods"]),
-        "set": len(results["sets"]),
-        "encoder": len(results["encoders"]),
         "image": sum(each["images"] for each in results["sets"].values()),
     }
     said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    limit = f" At most {results['limit']} images of each set." if results.get("limit") else ""
-    return f"{said}. vlcls {results['vlcls']}, {results['date']}.{limit}"
+    names = " on ".join(_few(list(results[what])) for what in ("encoders", "sets"))
+    return f"{names}: {said}. vlcls {results['vlcls']}, {results['date'].replace('T', ' ')}."
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def _rendered(found: Sequence[Section], results: Mapping[str, Any], about: str) -> str:

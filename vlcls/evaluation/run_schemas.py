@@ -150,6 +150,7 @@ class GainOf(_Place):
     reason: Text
     sentence: Text
     comparisons: dict[str, DifferenceOf]
+    few_draws: str = ""
 
 
 class DropOf(FileModel):

@@ -32,6 +32,13 @@ def method_name(results: Results, method: str) -> str:
     return f"{method} ({', '.join(about)})" if about else method
 
 
+def main_figure(cell: Row) -> Row:
+    """Top-1, or mean average precision of a multi-label set."""
+    metrics = cell["metrics"]
+    found: Row = metrics["mean_average_precision"] if "mean_average_precision" in metrics else metrics["top1"]
+    return found
+
+
 def left_out(count: int) -> str:
     """What stands below figures of which some are not shown."""
     return f"{count} more are not drawn; the tables have their figures." if count > 0 else ""

@@ -25,6 +25,7 @@ from vlcls.evaluation.section_rows import (
     by,
     columns_of,
     left_out,
+    main_figure,
     method_name,
     where,
     without_empty,
@@ -86,12 +87,6 @@ def accuracy(results: Results) -> Section | None:
         "95 % intervals. Figures of methods with several seeds are means over them, and their intervals have "
         "the spread between seeds in them."
     )
-    for cell in results["cells"]:
-        if cell.get("left_out"):
-            text += (
-                f" {cell['method']} was trained on {cell['left_out']} images of {cell['set']}: they are left "
-                "out for it, and its figures are over the others."
-            )
     shown = Figures(figures, text=left_out(len(given) - len(figures)))
     return Section("accuracy", "Accuracy", text, [shown, *tables])
 
@@ -100,21 +95,15 @@ def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: 
     encoders = list(dict.fromkeys(cell["encoder"] for cell in cells))
     rows = []
     for method, own in by(cells, "method"):
-        of = {cell["encoder"]: _main(cell) for cell in own}
+        of = {cell["encoder"]: main_figure(cell) for cell in own}
         rows.append(Dots(method_name(results, method), [of.get(encoder) for encoder in encoders]))
     values = ", ".join(
         f"{cell['method']}{' with ' + cell['encoder'] if len(encoders) > 1 else ''} "
-        f"{100 * _main(cell)['value']:.1f} %"
+        f"{100 * main_figure(cell)['value']:.1f} %"
         for cell in cells
     )
     label = f"Accuracy on {name} with 95 % intervals: {values}."
     return Figure(dot_chart(rows, encoders, label, f"accuracy-{number}"), name)
-
-
-def _main(cell: Row) -> Row:
-    metrics = cell["metrics"]
-    found: Row = metrics["mean_average_precision"] if "mean_average_precision" in metrics else metrics["top1"]
-    return found
 
 
 def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
@@ -141,7 +130,10 @@ def gains(results: Results) -> Section | None:
     blocks: list[Block] = []
     for (name, encoder), rows in by(results["gains"], "set", "encoder"):
         heading = where(results, name, encoder)
-        told = [Judgement(row["method"], row["reason"], row["sentence"]) for row in rows]
+        told = [
+            Judgement(row["method"], row["reason"], f"{row['sentence']} {row.get('few_draws', '')}".strip())
+            for row in rows
+        ]
         references = list(dict.fromkeys(ref for row in rows for ref in row["comparisons"]))
         table = [
             [row["method"], *(_difference(row["comparisons"].get(reference)) for reference in references)]

@@ -54,7 +54,7 @@ class Difference:
             Holm's procedure, and with 0 inside just if the difference is not significant there.
         p_images: The p value over images alone, as if other draws of texts gave the same.
         between_seeds: Standard deviation of accuracy between the runs of the side with random texts (of both,
-            the larger one), beyond what images explain; None without several seeds.
+            the larger one); None without several seeds.
         freedom: Degrees of freedom of that; None without several seeds.
     """
 
@@ -72,10 +72,12 @@ class Difference:
     between_seeds: float | None = None
     freedom: float | None = None
 
-    @property
-    def few_draws(self) -> bool:
-        """Images tell the two apart, and only the spread between draws of random texts does not."""
-        return self.p_value > self.p_images and self.between_seeds is not None
+    def few_draws(self, alpha: float) -> bool:
+        """Not significant, though it would be if all draws of random texts were as good as those made."""
+        if self.between_seeds is None or self.adjusted <= alpha or not self.p_value:
+            return False
+        # At the same step of Holm's procedure.
+        return self.p_images * self.adjusted / self.p_value <= alpha and self.p_value > self.p_images
 
     def to_json(self) -> dict[str, Any]:
         plain = {"difference": self.difference.to_json(), "simultaneous": self.simultaneous.to_json()}
@@ -249,10 +251,8 @@ def _texts(right: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[floa
 
 
 def _spread(runs: NDArray[np.bool_]) -> float:
-    """Standard deviation of accuracy between runs bool[S, N], beyond what images explain; 0 of one."""
-    if len(runs) < 2:
-        return 0.0
-    return math.sqrt(max(0.0, float(runs.mean(1).var(ddof=1)) - _noise_of_images(runs)))
+    """Standard deviation of accuracy between runs bool[S, N]; 0 of one."""
+    return float(runs.mean(1).std(ddof=1)) if len(runs) > 1 else 0.0
 
 
 def _noise_of_images(right: NDArray[np.bool_]) -> float:

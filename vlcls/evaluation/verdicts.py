@@ -52,15 +52,21 @@ class Verdict:
         reason: See the rules above.
         sentence: The same for people, with the figures that decided it.
         comparisons: With every reference that was run, Holm-corrected.
+        few_draws: Which large differences count for nothing since random texts were drawn a few times only;
+            empty if none.
     """
 
     reason: Reason
     sentence: str
     comparisons: Mapping[str, Difference]
+    few_draws: str = ""
 
     def to_json(self) -> dict[str, Any]:
         plain = {name: each.to_json() for name, each in self.comparisons.items()}
-        return {"reason": self.reason, "sentence": self.sentence, "comparisons": plain}
+        return {
+            "reason": self.reason, "sentence": self.sentence, "comparisons": plain,
+            "few_draws": self.few_draws,
+        }  # fmt: skip
 
 
 def judge_gains(
@@ -124,17 +130,16 @@ def verdict(
     if ONE_PROMPT not in comparisons:
         raise EvaluationError("a gain is over one prompt: compare with it")
     over = comparisons[ONE_PROMPT]
-    run: list[Reference] = [name for name in (ONE_PROMPT, *CONTROLS) if name in comparisons]
-    luck = _few_draws(comparisons, run, alpha)
+    luck = _few_draws(comparisons, alpha)
     if over.adjusted > alpha or not over.difference.value:
-        said = f"No evidence of a difference from one prompt ({_figures(over)}).{luck}"
-        return Verdict("no evidence", said, comparisons)
+        said = f"No evidence of a difference from one prompt ({_figures(over)})."
+        return Verdict("no evidence", said, comparisons, luck)
     if over.difference.value < 0:
-        return Verdict("worse", f"Worse than one prompt ({_figures(over)}).", comparisons)
+        return Verdict("worse", f"Worse than one prompt ({_figures(over)}).", comparisons, luck)
     reason, why = _why(comparisons, alpha)
     if fitted is not None and fitted.reason is not None:
         reason, why = fitted.reason, _why_fitted(fitted)
-    return Verdict(reason, f"{why} Over one prompt: {_figures(over)}.{luck}", comparisons)
+    return Verdict(reason, f"{why} Over one prompt: {_figures(over)}.", comparisons, luck)
 
 
 def _why_fitted(fitted: Fitted) -> str:
@@ -194,21 +199,20 @@ def _figures(comparison: Difference) -> str:
     )
 
 
-def _few_draws(comparisons: Mapping[str, Difference], names: list[Reference], alpha: float) -> str:
-    """Why a large difference may count for nothing: a few draws of texts that differ among themselves."""
-    said = []
-    for name in names:
-        each = comparisons[name]
-        if each.few_draws and each.adjusted > alpha and each.p_images <= alpha:
-            draws, spread = max(each.seeds, each.reference_seeds), 100 * (each.between_seeds or 0)
-            said.append(
-                f"{name} ({100 * each.difference.value:+.2f} points, p = {each.adjusted:.2g}): images alone "
-                f"would tell them apart, but {draws} draws differ by {spread:.1f} points among themselves "
-                "(standard deviation)"
-            )
+def _few_draws(comparisons: Mapping[str, Difference], alpha: float) -> str:
+    """Why a large difference may count for nothing: few draws of random texts tell no luck from merit."""
+    said = [
+        f"{name} ({100 * each.difference.value:+.2f} points, p = {each.adjusted:.2g}; "
+        f"{max(each.seeds, each.reference_seeds)} draws, standard deviation {100 * each.between_seeds:.1f})"
+        for name, each in comparisons.items()
+        if each.between_seeds is not None and each.few_draws(alpha)
+    ]
     if not said:
         return ""
-    return f" Few draws of random texts: {'; '.join(said)}; seeds={3 * SEEDS_ASKED} would tell more."
+    return (
+        f"Images alone would tell it from {'; from '.join(said)}. But other draws of random texts may do as "
+        f"well: seeds={3 * SEEDS_ASKED} would tell more."
+    )
 
 
 def _listed(names: list[Reference]) -> str:
