@@ -49,7 +49,7 @@ def save_transformers(folder: Path, family: str = "clip", seed: int = 0, **proce
     """A small random dual encoder of transformers: clip, siglip, siglip2 (fixed size), align, altclip,
     chinese_clip or clipseg, with tokenizer and image processor, as `save_pretrained` writes them."""
     torch.manual_seed(seed)
-    tokenizer = _TOKENIZERS.get(family, _clip_tokenizer)(folder)
+    tokenizer = _TOKENIZERS.get(family, clip_tokenizer)(folder)
     model = _model(family, len(tokenizer), tokenizer)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -115,7 +115,7 @@ def _image_processor(family: str, **options: Any) -> Any:
     return t.CLIPImageProcessor(**{"size": {"shortest_edge": 32}, "crop_size": square, **options})
 
 
-def _clip_tokenizer(folder: Path) -> Any:
+def clip_tokenizer(folder: Path) -> Any:
     """OpenAI's byte-pair vocabulary, which open_clip carries in its wheel."""
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPTokenizer

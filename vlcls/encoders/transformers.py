@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -19,6 +20,16 @@ from vlcls.errors import EncoderError
 # Trained on texts padded to the full context with the padding attended to (SigLIP, section 4 of
 # Zhai et al. 2023 in the authors' code): anything shorter is another input.
 _READS_PADDING = "siglip"
+
+# AIMv2's text tower is causal, but scaled_dot_product_attention loses its mask where nothing is padding:
+# a text alone would have another embedding than among longer ones.
+_CAUSAL_IN_COMPANY = "aimv2"
+
+#: Families whose embeddings are tested to be transformers' own. Any other has to show it when it is loaded.
+_TESTED = (
+    "align", "aimv2", "altclip", "blip", "chinese_clip", "clip", "clipseg", "groupvit", "metaclip_2", "owlv2",
+    "owlvit", "siglip", "tipsv2", "vision-text-dual-encoder",
+)  # fmt: skip
 
 
 def load(rest: str, device: torch.device, precision: Precision) -> TransformersEncoder:
@@ -44,7 +55,10 @@ def load(rest: str, device: torch.device, precision: Precision) -> TransformersE
         refuse_custom_tokenizer(rest)
         refuse_custom_classes(rest, model)
         _check_model(rest, model, sorted(found["missing_keys"]))
-        return TransformersEncoder(model, tokenizer, processor, device, precision)
+        encoder = TransformersEncoder(model, tokenizer, processor, device, precision)
+        if encoder.family not in _TESTED:
+            _check_logits(rest, encoder)
+        return encoder
 
 
 def _check_model(rest: str, model: Any, missing: Sequence[str]) -> None:
@@ -63,6 +77,31 @@ def _check_model(rest: str, model: Any, missing: Sequence[str]) -> None:
         )
 
 
+def _check_logits(rest: str, encoder: TransformersEncoder) -> None:
+    """Refuse a model whose own logits are not the scaled cosines of its image and text features, or whose
+    texts do not have the same features alone as among longer ones."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 48, 3), dtype=np.uint8)
+    pixels = torch.stack([encoder.preprocess(Image.fromarray(image)) for image in noise])
+    tokens = encoder.tokenize(["a", "a photo of it"]).to(encoder.device)
+    mask = {} if tokens.mask is None else {"attention_mask": tokens.mask}
+    with torch.inference_mode():
+        try:
+            own = encoder.model(pixel_values=encoder.normalise(pixels), input_ids=tokens.ids, **mask)
+            texts = F.normalize(encoder.text_features(tokens), dim=-1)
+            images = F.normalize(encoder.image_features(encoder.normalise(pixels)), dim=-1)
+            logits = encoder.logit_scale * images @ texts.T + encoder.logit_bias
+            alone = F.normalize(encoder.text_features(tokens.rows(torch.tensor([0]))), dim=-1)
+            same = torch.allclose(alone, texts[:1], atol=1e-4)
+            if same and torch.allclose(logits, own.logits_per_image, rtol=1e-3, atol=1e-3):
+                return
+        except (AttributeError, RuntimeError, TypeError, ValueError):  # each model's own
+            pass
+    raise EncoderError(
+        f"hf:{rest} is a {type(encoder.model).__name__}, a kind that vlcls does not know, and its logits are "
+        f"not the cosines of its image and text features, each alone; it knows {', '.join(_TESTED)}"
+    )
+
+
 class TransformersEncoder(Encoder):
     """A dual encoder of transformers with the tokenizer and image processor saved beside it."""
 
@@ -70,6 +109,8 @@ class TransformersEncoder(Encoder):
         self, model: Any, tokenizer: Any, processor: Any, device: torch.device, precision: Precision
     ) -> None:
         self.model = model.to(device).eval().requires_grad_(False)
+        if model.config.model_type == _CAUSAL_IN_COMPANY:
+            model.set_attn_implementation({"text_config": "eager"})
         self.tokenizer, self.processor = tokenizer, processor
         self.device, self.precision = device, precision
         self.family: str = self.model.config.model_type
@@ -91,7 +132,11 @@ class TransformersEncoder(Encoder):
 
     @property
     def token_table(self) -> nn.Module:
-        return self.model.text_model.get_input_embeddings()
+        tower = self.model.text_model
+        try:
+            return tower.get_input_embeddings()
+        except NotImplementedError:  # the towers of GroupViT and OWL do not say
+            return tower.embeddings.token_embedding
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -177,7 +222,9 @@ def _pooled(output: Any) -> Tensor:
 
 def _logit_scale(model: Any) -> float:
     if hasattr(model, "logit_scale"):
-        return float(model.logit_scale.exp())
+        most = getattr(model, "max_log_logit_scale", None)  # AIMv2 clamps it
+        scale = model.logit_scale if most is None else model.logit_scale.clamp(0.0, most)
+        return float(scale.exp())
     if hasattr(model, "temperature"):  # ALIGN divides by it
         return float(1 / model.temperature)
     raise EncoderError(f"{type(model).__name__} has neither a logit scale nor a temperature")
