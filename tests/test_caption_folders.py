@@ -23,11 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bad_inputs import broken_json
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vlcls.cli import main
 from vlcls.errors import CaptionError, OutputError, VlclsError, VlclsWarning
 from vlcls.retrieval import build_captions, database, index, open_captions
 from vlcls.retrieval.builtin import wordnet_texts
+from vlcls.retrieval.sources import clean_caption
 
 TEXTS = wordnet_texts()[::2000]  # 11
 PART = "captions-000000.arrow"
@@ -218,6 +221,23 @@ def test_files_outside_the_folder_are_not_read(folder: Path, clip, tmp_path: Pat
         change_config(folder, files={**files, name: "0" * 64})
         with pytest.raises(CaptionError, match="is missing"):
             open_captions(folder, clip)
+
+
+ANY = st.text(st.characters() | st.sampled_from("\0\x1b\u2028\ud800\n\t "), max_size=6)
+
+
+@settings(max_examples=12)
+@given(captions=st.lists(ANY | st.none() | st.sampled_from([3, b"x", ["a"]]), min_size=1, max_size=12))
+def test_whatever_captions_are_given_come_back_cleaned_and_once(captions, clip, tmp_path_factory):
+    target = tmp_path_factory.getbasetemp() / "any captions"
+    shutil.rmtree(target, ignore_errors=True)
+    wanted = [text for text in dict.fromkeys(map(clean_caption, captions)) if text]
+    try:
+        build_captions(captions, target, clip)
+    except CaptionError:
+        assert not wanted
+        return
+    assert list(open_captions(target, clip).captions) == wanted
 
 
 # ---- earlier releases --------------------------------------------------------------------------------------

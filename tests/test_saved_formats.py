@@ -6,22 +6,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from bad_inputs import broken_json, broken_safetensors
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 import vlcls
+from vlcls.classifiers.base import EncoderInfo
 from vlcls.classifiers.prompt import classifier_from_prompts
 from vlcls.classifiers.saved import CONFIG, WEIGHTS
 from vlcls.errors import VlclsError
 from vlcls.labels import Labels
 from vlcls.learning import REPORT, Epoch, read_report
 from vlcls.learning.checkpoint import CHECKPOINT, State, check_finite, load_state, save_state
-from vlcls.prompts import LearnedName, prompts_from_templates, with_learned_names
+from vlcls.prompts import LearnedName, Prompt, PromptSet, prompts_from_templates, with_learned_names
 
 NAMES = ("cat", "dog")
 
@@ -56,7 +61,8 @@ MAY_BE = {
     "prompts.0.text blank",
     "prompts.0.source missing", "prompts.0.source text", "prompts.0.source blank",
     "prompts.0.class_index next", "prompts.0.template missing", "prompts.0.template null",
-    "prompts.0.template next", "prompts.0.learned missing", "prompts.0.learned null",
+    "prompts.0.template next", "prompts.0.template minus",
+    "prompts.0.learned missing", "prompts.0.learned null",
 }  # fmt: skip
 
 
@@ -233,3 +239,72 @@ def test_pipes_in_place_of_what_learning_left(name: str, tmp_path: Path):
     os.mkfifo(tmp_path / name)
     with pytest.raises(VlclsError, match="this is a pipe"):
         load_state(tmp_path, RUN) if name == CHECKPOINT else read_report(tmp_path)
+
+
+# ---- whatever can be made can be saved, and loaded again ---------------------------------------------------
+
+TEXTS = st.text(st.characters() | st.sampled_from("\0\x1b\u2028\ud800\udcff#<>{}_\n"), max_size=8)
+NUMBERS = st.floats() | st.integers() | st.sampled_from([0, 1, True, None, "1", np.float32(2), np.int64(3)])
+ROWS = st.sampled_from(
+    [torch.eye(3, 4), torch.eye(3, 4) * 2, torch.zeros(3, 4), torch.eye(3, 4, dtype=torch.float16)]
+)
+
+
+@given(data=st.data())
+def test_a_classifier_that_can_be_saved_loads_as_it_was(data: st.DataObject, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "any classifier"
+    shutil.rmtree(folder, ignore_errors=True)
+    draw = data.draw
+    try:
+        names = draw(st.lists(TEXTS, min_size=1, max_size=2))
+        prompts = tuple(
+            Prompt(
+                draw(TEXTS), draw(st.sampled_from([0, len(names) - 1, np.int64(0)])),
+                draw(st.sampled_from(["name", "descriptor", "no kind"])), draw(TEXTS),
+                draw(st.sampled_from([None, 0, 7, -1, 2**70])),
+                draw(st.sampled_from([0, 1, 2.5]) | NUMBERS), draw(TEXTS),
+            )
+            for _ in range(3)
+        )  # fmt: skip
+        made = vlcls.PromptClassifier(
+            PromptSet(Labels(tuple(names), tuple(names)), prompts), draw(ROWS),
+            aggregate=draw(st.sampled_from(["max", "mean-similarity", "none"])),
+            encoder_info=draw(st.none() | st.builds(EncoderInfo, TEXTS, TEXTS)),
+            logit_scale=draw(st.just(10.0) | NUMBERS), logit_bias=draw(st.just(0.0) | NUMBERS),
+        )  # fmt: skip
+        made.save_pretrained(folder)
+    except VlclsError:
+        assert not folder.exists()
+        return
+    again = vlcls.load(folder)
+    assert again.prompts == made.prompts and again.labels == made.labels
+    assert again.encoder_info == made.encoder_info and again.aggregate == made.aggregate
+    assert (again.logit_scale, again.logit_bias) == (made.logit_scale, made.logit_bias)
+    assert torch.equal(again.text_embeddings, made.text_embeddings.float())
+
+
+@given(
+    names=st.lists(TEXTS.filter(str.strip), min_size=1, max_size=3, unique=True),
+    vectors=st.sampled_from(
+        [
+            torch.ones(2, 3), torch.full((1, 3), torch.nan), torch.ones(0, 3), torch.ones(3),
+            torch.ones(2, 3).half(), torch.ones(2, 3).double(), torch.full((2, 3), 3e38),
+        ]
+    ),
+)  # fmt: skip
+def test_learned_names_that_can_be_saved_load_as_they_were(names, vectors, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "any names"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        labels = Labels(tuple(names), tuple(names))
+        learned = {index: LearnedName(name, vectors + index, "f") for index, name in enumerate(names)}
+        prompts = with_learned_names(prompts_from_templates(labels, ["a {}.", "{}"]), learned)
+        made = vlcls.PromptClassifier(prompts, torch.eye(len(prompts), 8), encoder_info=EncoderInfo("s", "f"))
+        made.save_pretrained(folder)
+    except VlclsError:
+        assert not folder.exists()
+        return
+    again = vlcls.load(folder)
+    assert again.prompts == made.prompts and set(again.prompts.learned) == set(made.prompts.learned)
+    for word, name in made.prompts.learned.items():
+        assert torch.equal(again.prompts.learned[word].vectors, name.vectors)

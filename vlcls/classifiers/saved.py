@@ -62,7 +62,7 @@ class _Prompt(FileModel):
     class_index: int
     kind: Kind
     source: str = ""
-    template: int | None = Field(None, ge=0)
+    template: int | None = None
     weight: float = 1.0
     descriptor: str = ""
     learned: str | None = None
@@ -103,7 +103,8 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
 
     Raises:
         OutputError: The folder cannot be written.
-        VlclsError: A text that is not valid Unicode.
+        VlclsError: What `load` would refuse: a text that is not valid Unicode, embeddings that are no unit
+            rows, ...
     """
     from safetensors.torch import save
 
@@ -134,7 +135,10 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
     fitted = classifier.fitted
     if fitted.recorded and fitted.saw_labels:
         config["fitted"] = {"images": sorted(fitted.labelled), "unknown": fitted.unknown}
+    # What the reader would refuse is not written.
     text = json_bytes(config, folder / CONFIG, VlclsError, indent=1)
+    validated(_Config, config, f"{folder / CONFIG} cannot be written", VlclsError)
+    _check_unit(classifier.text_embeddings.cpu().numpy(), f"{folder / WEIGHTS} cannot be written")
     check_output_folder(folder)
     write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / CONFIG, text)
@@ -236,11 +240,7 @@ def _tensors(path: Path, config: _Config) -> tuple[torch.Tensor, dict[str, torch
     if unknown := sorted(set(arrays) - {"text_embeddings", *wanted}):
         raise VlclsError(f"{path}: {unknown[0]!r} belongs to nothing in {CONFIG}")
     rows = expect_array(arrays, "text_embeddings", "f", (len(config.prompts), None), path, VlclsError)
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-    if not (np.abs(lengths - 1) <= _LENGTH).all():
-        raise VlclsError(
-            f"{path}: row {int(np.abs(lengths - 1).argmax())} of its embeddings is no unit vector"
-        )
+    _check_unit(rows, path)
     vectors = {}
     for name, word in wanted.items():
         found = expect_array(arrays, name, "f", (None, None), path, VlclsError)
@@ -248,3 +248,9 @@ def _tensors(path: Path, config: _Config) -> tuple[torch.Tensor, dict[str, torch
             raise VlclsError(f"{path}: {name!r} holds no float32 vectors")
         vectors[word] = torch.from_numpy(found)
     return torch.from_numpy(rows.astype(np.float32, copy=False)), vectors
+
+
+def _check_unit(rows: np.ndarray[Any, Any], where: str | Path) -> None:
+    away = np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1)
+    if not (away <= _LENGTH).all():
+        raise VlclsError(f"{where}: row {int(away.argmax())} of its embeddings is no unit vector")

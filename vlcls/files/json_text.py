@@ -106,7 +106,7 @@ def json_bytes(value: Any, where: str | Path, error: type[VlclsError], **options
     """
     try:
         return (to_json(value, **options) + "\n").encode()
-    except ValueError as reason:  # UnicodeEncodeError too
+    except (ValueError, TypeError, RecursionError) as reason:  # ValueError: UnicodeEncodeError too
         raise error(f"{where} cannot be written: {reason}") from reason
 
 

@@ -27,11 +27,24 @@ class LearnedName:
         vectors: Tensor[M, F] float32 on the CPU, rows of the text tower's input space, one a token. Never
             changed.
         fingerprint: The encoder whose input space that is.
+
+    Raises:
+        TemplateError: The vectors are no rows of finite float32 numbers.
     """
 
     name: str
     vectors: Tensor
     fingerprint: str
+
+    def __post_init__(self) -> None:
+        found = self.vectors
+        if found.ndim != 2 or not found.numel() or str(found.dtype) != "torch.float32":
+            raise TemplateError(
+                f"the learned name of {self.name!r} must be rows of float32, not {found.dtype} "
+                f"{list(found.shape)}"
+            )
+        if not found.isfinite().all():
+            raise TemplateError(f"the learned name of {self.name!r} holds NaN or infinity")
 
     @cached_property
     def word(self) -> str:
