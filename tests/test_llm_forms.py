@@ -138,6 +138,24 @@ PLAIN: dict[str, str] = {
     "Korean letters": "\uac00. orange fur\n\ub098. black stripes",
     "Devanagari numbers": "\u0967. orange fur\n\u0968. black stripes",
     "the class before bare lines": "tiger (Panthera tigris):\norange fur\nblack stripes",
+    "headings in HTML": "<b>Body:</b><ul><li>orange fur</li></ul><b>It:</b><ul><li>black stripes</li></ul>",
+    "HTML on many lines": "<ul>\n <li>\n  orange fur\n </li>\n <li><i>black</i> stripes\n</ul>",
+    "bold entries as headings": "- **Body**\n- orange fur\n- **Pattern**\n- black stripes",
+    "headings of many kinds": "== Body ==\n- orange fur\n[Pattern]\n- black stripes",
+    "labels with long dashes": "**Body** \u2014 orange fur\n\n**Pattern** \u2014 black stripes",
+    "Chinese labels": "**\u89c6\u89c9\u7279\u5f81**\n* **\u6bdb\u8272**\uff1aorange fur\n* black stripes",
+    "numbers in levels": "1. Body\n1.1 orange fur\n2. Pattern\n2.1 black stripes",
+    "numbers with two marks": "1.) orange fur\n2.) black stripes",
+    "numbers behind a hash": "#1 orange fur\n#2 black stripes",
+    "drawn arrows": "-> orange fur\n=> black stripes",
+    "Arabic letters": "\u0623- orange fur\n\u0628) black stripes",
+    "Bengali numbers": "\u09e7\u0964 orange fur\n\u09e8\u0964 black stripes",
+    "ordinal signs": "1\u00ba orange fur\n2\u00b0 black stripes",
+    "numbers and slashes": "1/ orange fur\n2 | black stripes",
+    "round check boxes": "- ( ) orange fur\n- (x) black stripes",
+    "raised citations": "- orange fur<sup>[1]</sup>\n- black stripes ^2^ \u2020",
+    "lettered citations": "- orange fur [a]\n- black stripes [note 1] (Wikipedia)",
+    "YAML on one line": "class: tiger\ndescriptors: [orange fur, black stripes]",
     "another class's section": "## Tiger\n- orange fur\n- black stripes\n## Lion\n- a mane",
     # JSON and what is nearly JSON.
     "an object": OBJECT,
@@ -178,6 +196,11 @@ PLAIN: dict[str, str] = {
     "lists in the list": '[["orange fur"], ["black stripes"]]',
     "tuples": "{'class': 'tiger', 'descriptors': ('orange fur', 'black stripes')}",
     "a call of a tool": f'<tool_call>{{"name": "x", "arguments": {OBJECT}}}</tool_call>',
+    "ranks in the list": '{"descriptors": [["orange fur", 0.9], ["black stripes", 0.8]]}',
+    "words by class": '{"tiger": "orange fur, black stripes"}',
+    "the Latin name alone": OBJECT.replace('"tiger"', '"Panthera tigris"'),
+    "no class named": OBJECT.replace('"tiger"', '""'),
+    "other capitals": '{"Class": "TIGER", "Descriptors": ["orange fur", "black stripes"]}',
     "a nested answer": '{"result": {"class": "tiger", "items": ["orange fur", "black stripes"]}}',
 }
 FORMS = {**THINKING, **PLAIN}
@@ -236,7 +259,7 @@ def test_a_damaged_form_is_a_list_or_refused(form: str, damage: list[tuple[int, 
 
 
 def test_there_are_many_forms():
-    assert len(FORMS) == 145  # as docs/descriptors.md says
+    assert len(FORMS) == 168  # as docs/descriptors.md says
 
 
 @pytest.mark.parametrize(
@@ -246,7 +269,10 @@ def test_there_are_many_forms():
          ["\u6a59\u8272\u7684\u6bdb", "\u9ed1\u8272\u6761\u7eb9"]),
         ("\u30fb\u9ed2\u3044\u7e1e", "\u30c8\u30e9", ["\u9ed2\u3044\u7e1e"]),
         ("- Tail: long and ringed\n- Eyes: round", "tiger", ["Tail: long and ringed", "Eyes: round"]),
-        ("- 2-toned coat\n- 3.5 metres long", "tiger", ["2-toned coat", "3.5 metres long"]),
+        ("- 2-toned coat\n- 3.5 metres long\n- 30\u00b0 angle", "tiger",
+         ["2-toned coat", "3.5 metres long", "30\u00b0 angle"]),
+        ("- sure-footed stance\n- okra pods\n- tip of tail white\n- I-shaped frame", "tiger",
+         ["sure-footed stance", "okra pods", "tip of tail white", "I-shaped frame"]),
         ("- the tiger's \"ghost\" stripes", "tiger", ["the tiger's \"ghost\" stripes"]),
         ("['the cat\\'s eyes', 'a dog's ears']", "tiger", ["the cat's eyes", "a dog's ears"]),
         ("- long tail\n  - ringed with black\n- short ears", "tiger",

@@ -98,7 +98,9 @@ def _texts(value: Any, style: Style, name: str, others: Sequence[str], level: in
         return _of_one_class(value, style, name, others, level)
     found = []
     for each in value:
-        if isinstance(each, list):
+        if isinstance(each, list) and len(words := [part for part in each if isinstance(part, str)]) == 1:
+            found += words  # with a weight or a rank beside it
+        elif isinstance(each, list):
             found += _texts(each, style, name, others, level + 1)
         elif isinstance(each, dict):
             found.append(_text_of(each))
@@ -147,9 +149,12 @@ def _texts_of_object(
     own = [key for key in content if is_same(str(key), name) and isinstance(content[key], (list, dict))]
     if own:
         return _texts(content[own[0]], style, name, others, level + 1)
+    said_of = next((each for key, each in content.items() if is_same(str(key), name)), None)
+    if isinstance(said_of, str) and (inner := between_commas(said_of, least=2)):
+        return inner
     of_class = {key: content[key] for key in content if str(key).casefold() in _CLASS_KEYS}
     for said in of_class.values():
-        if isinstance(said, str) and not is_about(said, name, others):
+        if isinstance(said, str) and said.strip() not in ("", "class") and not is_about(said, name, others):
             raise OtherShapeError(f"it was about {said[:60]!r}")
     is_other = names_one_of(others)
     if other := next((str(key) for key in content if is_other(str(key))), None):

@@ -14,16 +14,23 @@ from vlcls.llm.phrases import SENTENCE_ENDS
 #: Words of a line that may be an entry although it has no mark, and of an entry among commas.
 MAX_WORDS, MAX_WORDS_BETWEEN_COMMAS = 10, 6
 
-_SIGNS = "-\u2010-\u2014\u2212\u2022\u2023\u2043\u2219\u00b7\u30fb\uff65\u203b\u00bb\u2192\u21d2\u27a4\u25cf"
+_SIGNS = (
+    "-\u2010-\u2014\u2212\u2022\u2023\u2043\u2219\u00b7\u30fb\uff65\u203b\u00bb\u2192\u21d2\u27a4\u25cf\u3007"
+)
 _MARK = re.compile(
-    rf"(?:(?P<sign>[{_SIGNS}])\s*|[*+~](?=\s)\s*|\*(?=[^*\s][^*]*$)|"
-    r"(?P<number>[(\uff08\[]?\d{1,3}\s?[.):\uff09\uff0e\u3002\u3001\]](?!\d)\s*|\d{1,3}\s?[-\u2013]\s+|"
+    rf"(?:[-=\u2013\u2014]{{1,2}}>\s*|(?P<sign>[{_SIGNS}])\s*|[*+~](?=\s)\s*|\*(?=[^*\s][^*]*$)|"
+    r"(?P<number>[(\uff08\[]?\d{1,3}\s?(?:\.\)|[.):\uff09\uff0e\u3002\u3001\]\u0964])(?!\d)\s*|\d{1,3}\s?[-\u2013]\s+|"
     r"\d\ufe0f?\u20e3\s*|[\u2460-\u249b\u2776-\u2793]\s*|"
     r"\u7b2c[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\d]{1,3}[\u3001\uff0c,.:\uff1a]\s*|"
     r"[(\uff08]?[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,3}[)\uff09\u3001.\uff0e]\s*|"
-    r"\(?(?:[^\W\d_]|[ivxIVX]{2,4})[.)]\s+|[^\W\d_][\uff09\u3001]\s*))"
+    r"\(?(?:[^\W\d_]|[ivxIVX]{2,4})[.)]\s+|[^\W\d_][\uff09\u3001]\s*|"
+    r"[^\W\d_a-zA-Z]\s?[-\u2013]\s+))"
 )
-_BOX = re.compile(r"\[[ xX\u2713\u2714]?\]\s*|[\u2610-\u2612]\s*")
+#: Marks that are none behind another: "- 30\u00b0 angle", "- 3.5 metres long".
+_FIRST = re.compile(
+    r"(?P<levels>\d{1,2}(?:\.\d{1,2})+)[.)]?\s+(?=[^\W\d])|\d{1,2}\s?[\u00ba\u00b0/|]\s+|#\d{1,2}[.:)]?\s+"
+)
+_BOX = re.compile(r"\[[ xX\u2713\u2714]?\]\s*|\([ xX\u2713]?\)\s|[\u2610-\u2612]\s*")
 _EMPHASIS = re.compile(r"(\*\*|__)(?P<text>.+?)\1[:\uff1a]?$")
 #: Sections that are no part of the answer, and sections that are all of it.
 _ASIDE = re.compile(
@@ -41,16 +48,16 @@ _FINAL = re.compile(
 )
 #: How a model begins and ends what it says around a list.
 _TALK = re.compile(
-    r"(?:sure|certainly|of course|okay|ok|here|absolutely|i hope|i\b|let me|these (?:are|features)|"
-    r"the following|please|feel free|hope|if you|thank|note\b|notes\b|disclaimer|tip\b|remember|source|"
-    r"sources|reference|references|\(?and so on|and more|etc\b|"
-    r"p\.?s\.?\b|as requested|would you|do you|class\s*:)",
+    r"(?:sure|certainly|of course|okay|ok|absolutely)\s*[,!.:]|here(?: (?:is|are|you)\b|['\u2019]s)|"
+    r"i(?: (?:hope|have|am|will|can|think|would)\b|['\u2019])|let me\b|the following\b|please\b|feel free|"
+    r"these (?:are|features|phrases|descript\w+)\b|hope (?:this|that|it)\b|if you\b|thank(?:s| you)|"
+    r"note that|(?:notes?|disclaimer|tips?|sources?|references?|class|remember|p\.?s\.?)\s*[:\uff1a]|"
+    r"\(?and so on|and more\b|etc\b|as requested|would you|do you",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(r"\b(?:is|are|was|has|have|can|will|you|your|we|it|they)\b", re.IGNORECASE)
 _ELEMENT = re.compile(
-    r"<(?P<name>li|item|descriptor|feature|phrase|entry|sentence)\b[^<>]{0,100}>(?P<text>[^<]*)",
-    re.IGNORECASE,
+    r"<(?:li|item|descriptor|feature|phrase|entry|sentence)\b[^<>]{0,100}>\s*", re.IGNORECASE
 )
 _NUMBERED = re.compile(r"^[ \t]*(\d{1,2})[ \t]+(?=[^\W\d])", re.MULTILINE)
 _TAG = re.compile(r"</?[a-zA-Z][\w:-]{0,30}(?:\s[^<>]{0,200})?/?>")
@@ -90,12 +97,13 @@ def list_entries(text: str, is_other: Callable[[str], bool], *, sentences: bool 
         marked = _on_one_line(marked[0])
     if marked:
         return marked
-    return _table(text) or _bare(lines, sentences)
+    return _table(text) or _bracketed(text) or _bare(lines, sentences)
 
 
 def _unmarked_up(text: str) -> str:
-    text = re.sub(r"<br\s*/?>|</?(?:p|div|tr|h\d)>", "\n", text, flags=re.IGNORECASE)
-    text = _ELEMENT.sub(lambda found: f"\n- {' '.join(found['text'].split())}", text)
+    text = re.sub(r"<sup>[^<>]{0,20}</sup>", "", text, flags=re.IGNORECASE)
+    text = re.sub(r"<br\s*/?>|</?(?:p|div|tr|h\d|[uo]l)>|</li>", "\n", text, flags=re.IGNORECASE)
+    text = _ELEMENT.sub("\n- ", text)
     text = html.unescape(_TAG.sub("", text))
     text = re.sub(r"^[ \t]*```[\w-]*[ \t]*$", "", text, flags=re.MULTILINE)
     text = re.sub(r"\\([-*_.#()\[\]+])", r"\1", text)
@@ -110,6 +118,9 @@ def _line(place: int, raw: str) -> _Line | None:
     indent = len(text) - len(text.lstrip())
     text = re.sub(r"^(?:>\s*)+", "", text.lstrip())
     mark = ""
+    if first := _FIRST.match(text):
+        mark, text = "number", text[first.end() :]
+        indent += 4 * (first["levels"] or "").count(".")
     for _ in range(4):  # "1. - [x] fur"
         found = _MARK.match(text)
         end = found.end() if found else _symbol_end(text)
@@ -172,6 +183,12 @@ def _parents(lines: list[_Line]) -> set[int]:
         and below.mark
         and (below.indent > line.indent or (line.mark == "number" and below.mark == "sign"))
     }
+    bold = {number for number, line in enumerate(lines) if line.mark and _EMPHASIS.fullmatch(line.text)}
+    others = [line.text for number, line in enumerate(lines) if line.mark and number not in bold]
+    if bold and others and all(number + 1 in range(len(lines)) and number + 1 not in bold for number in bold):
+        titles = all(lines[number].text.strip("*_")[:1].isupper() for number in bold)
+        if titles and not any(text[:1].isupper() for text in others):  # "- **Body**", "- orange fur", ...
+            has_children |= bold
     if not has_children:
         return set()
     top = {number for number, line in enumerate(lines) if line.mark == lines[min(has_children)].mark}
@@ -211,6 +228,12 @@ def _table(text: str) -> list[str]:
         if any(any(each.isalpha() for each in row[column]) for row in body)
     ]
     return [row[wordy[0]] for row in body] if len(wordy) == 1 else []
+
+
+def _bracketed(text: str) -> list[str]:
+    """ "descriptors: [orange fur, black stripes]", as YAML has it."""
+    found = re.search(r"^\s*\w+\s*[:=]\s*\[([^\[\]{}:\"']+,[^\[\]{}:\"']+)\]\s*$", text, re.MULTILINE)
+    return [part.strip() for part in found[1].split(",")] if found else []
 
 
 def _bare(lines: list[_Line], sentences: bool) -> list[str]:

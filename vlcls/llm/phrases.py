@@ -19,6 +19,7 @@ SENTENCE_ENDS = (".", "!", "?", "\u3002", "\uff01", "\uff1f", "\u0964")
 
 _CITATION = re.compile(
     r"\s*(?:\[\[?\^?\d{1,3}(?:\s*[,\u2013-]\s*\^?\d{1,3})*\]?\](?:\([^)\s]*\))?|\u3010[^\u3011]*\u3011|"
+    r"\[(?:[a-z]|note \d{1,2})\]|\^\d{1,3}\^?|[\u2020\u2021]+$|\((?:wikipedia|britannica)\b[^)]*\)|"
     r"\[(?:citation|source|ref)[^\]]{0,60}\](?:\([^)\s]*\))?|\(\[[^\]\[]{0,200}\]\([^)\s]*\)\)|\(\d{1,2}\)$|"
     r"\(https?://[^)\s]*\)|:contentReference\[[^\]]*\]\{[^}]*\}|\((?:source|ref)s?:[^)]*\)|[\u00b9\u00b2\u00b3\u2070-\u2079]+(?=\W|$)|"
     r"<sup>[^<]{0,20}</sup>)",
@@ -31,6 +32,8 @@ _BOLD_LABEL = re.compile(
     r"(?P<mark>\*\*|__)(?P<label>[^*]{1,60}?)\s*(?P<colon>[:\uff1a]?)(?P=mark)"
     r"\s*(?:[:\uff1a\u2013\u2014]|-(?=\s))?\s*(?P<rest>\S.*)"
 )
+#: Scripts that write words without blanks between them.
+_WITHOUT_BLANKS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _UNJOINED = re.compile(r"[\w'\u2019-]+(?:(?:,? (?:and|or) |, )[\w'\u2019-]+)*[.]?")
 
 
@@ -93,7 +96,8 @@ def _without_label(text: str) -> str:
         return text
     if re.fullmatch(r"\d+", rest[:1]) and label[-1:].isdigit():  # "at 12:30"
         return text
-    return f"{label}: {rest}" if _UNJOINED.fullmatch(rest) and not _says_nothing(label) else rest
+    says_little = _UNJOINED.fullmatch(rest) and not _WITHOUT_BLANKS.search(rest)
+    return f"{label}: {rest}" if says_little and not _says_nothing(label) else rest
 
 
 def _says_nothing(label: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from vlcls.descriptors.spelling import senses_by_name
 from vlcls.labels import clean_name
 
 
@@ -30,7 +31,7 @@ def is_about(said: str, name: str, others: Sequence[str]) -> bool:
         return True
     if any(_folded(each) == plain for each in others):
         return False
-    if is_same(said, name):
+    if is_same(said, name) or is_synonym(plain, wanted):
         return True
     other = any(is_same(said, each) for each in others)
     if not other and re.search(rf"\b{re.escape(wanted)}(?:s|es)?\b", plain):
@@ -40,6 +41,12 @@ def is_about(said: str, name: str, others: Sequence[str]) -> bool:
         ):  # "Bengal tiger" for "tiger", not "polar bear" for "bear"
             return True
     return not other and said.isascii() != name.isascii()  # the name in another script
+
+
+def is_synonym(a: str, b: str) -> bool:
+    """Whether WordNet has two names of one thing: "panthera tigris" is the tiger."""
+    senses = senses_by_name()
+    return bool({synset for _, synset in senses.get(a, ())} & {synset for _, synset in senses.get(b, ())})
 
 
 def is_same(a: str, b: str) -> bool:
