@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from fault_server import FaultServer, body_of, chat, failure, user_text
 from typer.testing import CliRunner
 
 from vlcls.cli import app
+from vlcls.descriptors import read_descriptors
 from vlcls.errors import LanguageModelError, OutputError, VlclsWarning
 from vlcls.labels import as_labels
 from vlcls.llm import describe
@@ -465,3 +467,54 @@ def test_two_runs_into_one_file_do_not_both_ask(tmp_path: Path):
         result = CliRunner().invoke(app, ["describe", "tiger", *options])
         assert result.exit_code == 0, result.output
         assert len(server.bodies) == 1
+
+
+def test_where_nothing_is_described_nothing_is_in_the_way_of_the_same_command(tmp_path: Path):
+    output = tmp_path / "out.json"
+    healthy = False
+    busy = body_of({"error": {"message": "overloaded"}})
+    with FaultServer(lambda body, number: GOOD if healthy else busy).running() as server:
+        command = ["describe", "tiger", "-o", str(output), "--model", "m", "--base-url", server.url]
+        failed = CliRunner().invoke(app, [*command, "--retries", "0"])
+        assert (
+            failed.exit_code == 3 and "not described: tiger: the server failed: overloaded" in failed.stderr
+        )
+        assert not output.exists()
+        healthy = True
+        assert CliRunner().invoke(app, command).exit_code == 0
+    assert read_descriptors(output).texts(0) == ["orange fur", "black stripes"]
+
+
+def test_a_server_that_wants_all_otherwise_is_found_out_once(tmp_path: Path):
+    def picky(body: dict[str, Any], number: int) -> Any:
+        if "max_tokens" in body:
+            return failure(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        if body["max_completion_tokens"] > 1000:
+            return failure(400, "max_completion_tokens is too large: at most 1000")
+        if "response_format" in body:
+            return failure(400, "response_format is not supported")
+        return GOOD
+
+    log = tmp_path / "log.jsonl"
+    with FaultServer(picky).running() as server:
+        options = {"model": "m", "base_url": server.url, "log": log}
+        assert not describe(TIGER, **options).failures and len(server.bodies) == 4
+        assert not describe(as_labels(["lion"]), **options).failures and len(server.bodies) == 5
+        assert server.bodies[-1]["max_completion_tokens"] == 1000
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
+def test_a_dry_run_on_a_terminal_that_knows_few_characters(encoding: str):
+    command = [
+        sys.executable,
+        "-m",
+        "vlcls",
+        "describe",
+        "\u8001\u864e,caf\u00e9",
+        "--model",
+        "m",
+        "--dry-run",
+    ]
+    ended = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert ended.returncode == 0, ended.stderr
+    assert len([json.loads(line) for line in ended.stdout.splitlines()]) == 2

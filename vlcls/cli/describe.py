@@ -259,6 +259,10 @@ def _write(descriptors: DescriptorSet, output: Path | None) -> None:
 
     text = written(descriptors)
     printed = output is None or str(output) == "-"
+    described = sum(map(bool, descriptors.descriptors))
+    if not described and not printed:  # the same command, given again, finds nothing in its way
+        say(f"{output} is not written: no class is described", err=True)
+        return
     with opened(output) as stream:
         stream.write(printable_json(text) if printed else text)
     for names in classes_alike(descriptors):
@@ -268,7 +272,6 @@ def _write(descriptors: DescriptorSet, output: Path | None) -> None:
             VlclsWarning,
             stacklevel=2,
         )
-    described = sum(map(bool, descriptors.descriptors))
     if not printed:
         say(f"{output}: {described} classes described, {len(descriptors)} {descriptors.style}", err=True)
 

@@ -109,11 +109,11 @@ class Asking:
 
     def _lower(self, words: str) -> int:
         """The limit that a server names, or half of what it did not allow."""
-        half = self.max_tokens // 2
         named = [
             int(digits) for digits in re.findall(r"(?<![\d.])\d{2,7}(?![\d.]*\d)", words.replace(",", ""))
         ]
-        return max([half, *(each for each in named if each < self.max_tokens)])
+        likely = [each for each in named if self.max_tokens // 4 <= each < self.max_tokens]
+        return max(likely, default=self.max_tokens // 2)
 
 
 def request_key(body: Mapping[str, Any]) -> str:
