@@ -112,9 +112,9 @@ class Classifier(ABC):
                     "this classifier was built from embeddings and has no encoder: give it image embeddings "
                     "(a Tensor or array [N, D]), or set `classifier.encoder`"
                 )
-            from vlcls.encoders import load_encoder
+            from vlcls.encoders import load_named_encoder
 
-            self.encoder = load_encoder(self.encoder_info.spec)
+            self.encoder = load_named_encoder(self.encoder_info.spec, "this classifier")
         assert self._encoder is not None
         return self._encoder
 

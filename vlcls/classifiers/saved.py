@@ -17,6 +17,7 @@ from vlcls.classifiers.weighting import Weighting, WeightingName
 from vlcls.errors import VlclsError
 from vlcls.files.hashes import file_sha256
 from vlcls.files.json_text import json_bytes, read_json
+from vlcls.files.reading import is_folder
 from vlcls.files.schema import FileModel, validated
 from vlcls.files.tensors import expect_array, read_safetensors
 from vlcls.files.writing import check_output_folder, write_atomically
@@ -170,7 +171,9 @@ def load(
     except VlclsError as error:
         raise VlclsError(f"{path} holds no readable classifier: {error}") from error
     if encoder is None and classifier.encoder_info is not None and (device or precision):
-        encoder = classifier.encoder_info.spec
+        from vlcls.encoders import load_named_encoder
+
+        encoder = load_named_encoder(classifier.encoder_info.spec, str(path), device, precision)
     if encoder is not None:
         from vlcls.encoders import as_encoder
 
@@ -180,7 +183,7 @@ def load(
 
 def _local(folder: str | Path) -> Path:
     path = Path(folder).expanduser()
-    if path.is_dir():
+    if is_folder(path):
         return path
     if isinstance(folder, str) and folder.count("/") == 1 and not folder.startswith((".", "/", "~")):
         from huggingface_hub import snapshot_download

@@ -202,7 +202,13 @@ def opened_database(
         from vlcls.classifiers.base import open_store
         from vlcls.retrieval.builtin import NAME, wordnet_texts
         from vlcls.retrieval.opening import encoder_of, open_captions
-    loaded = loaded_encoder(encoder or encoder_of(database), device, precision)
+    if encoder is None and (own := encoder_of(database)) is not None:
+        from vlcls.encoders import load_named_encoder
+
+        with status(f"loading {own}"):
+            loaded = load_named_encoder(own, database, device, precision.value if precision else None)
+    else:
+        loaded = loaded_encoder(encoder, device, precision)
     if database != NAME:
         return open_captions(database, loaded, trust_index=trust_index), loaded
     with bar("embedding captions, once", len(wordnet_texts())) as progress:

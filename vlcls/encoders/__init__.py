@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from vlcls.encoders.base import Encoder, Precision, Tokens
 from vlcls.errors import EncoderError, MissingExtraError
+from vlcls.files.reading import is_folder
 
-__all__ = ["FAMILIES", "Encoder", "Family", "Tokens", "as_encoder", "load_encoder"]
+__all__ = ["FAMILIES", "Encoder", "Family", "Tokens", "as_encoder", "load_encoder", "load_named_encoder"]
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,40 @@ def _check_spec(spec: object) -> None:
     else:
         hint = "give a spec, such as 'conse' or 'open_clip:ViT-B-32/openai', or what `load_encoder` gave"
     raise EncoderError(f"{type(spec).__name__} {reprlib.repr(spec)} is no encoder: {hint}")
+
+
+def load_named_encoder(
+    spec: str, where: str, device: str | None = None, precision: Precision | None = None
+) -> Encoder:
+    """Load the encoder that a saved thing names, which may have been saved on another machine.
+
+    Args:
+        spec: What it names.
+        where: What it is, for the error: "this classifier".
+        device, precision: As in `load_encoder`.
+
+    Raises:
+        EncoderError: It cannot be loaded here; says that it may be in another place, and how to give that.
+        MissingExtraError: As `load_encoder`.
+    """
+    advice = "if it has another place here, give that: --encoder SPEC (in Python encoder=SPEC)"
+    folder = _local_folder(spec)
+    if folder is not None and not is_folder(Path(folder).expanduser()):
+        raise EncoderError(f"{where} was built with {spec}, and there is no folder {folder} here; {advice}")
+    try:
+        return load_encoder(spec, device, precision)
+    except MissingExtraError:
+        raise
+    except EncoderError as error:
+        raise EncoderError(
+            f"{where} was built with {spec}, which cannot be loaded: {error}; {advice}"
+        ) from error
+
+
+def _local_folder(spec: str) -> str | None:
+    """The folder that a spec names; None for models of the Hub and of packages."""
+    if spec.startswith("open_clip:local-dir:"):
+        return spec.removeprefix("open_clip:local-dir:")
+    rest = spec.removeprefix("hf:")
+    is_path = rest.startswith(("/", ".", "~", "\\")) or rest.count("/") > 1 or rest[1:3] in (":\\", ":/")
+    return rest if spec.startswith("hf:") and is_path else None
