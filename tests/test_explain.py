@@ -177,7 +177,7 @@ def test_a_single_class_and_other_classifiers():
     one = PromptClassifier(PromptSet(as_labels(["a"]), (Prompt("", 0, "embedding"),)), torch.eye(3)[:1])
     (found,) = explain_images(one, torch.eye(3)[0])
     assert found.runner_up is None and found.predicted.contributions[0].text == "embedding 0"
-    with pytest.raises(VlclsError, match="not made of prompts"):
+    with pytest.raises(VlclsError, match="classifier takes a classifier, not an object"):
         explain_images(object(), torch.eye(3))
 
 

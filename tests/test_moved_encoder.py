@@ -65,8 +65,9 @@ def test_another_model_is_no_moved_one(moved: tuple[str, str], tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "spec",
-    ["hf:/data/models/my clip", "hf:./clip", "hf:~/clip", r"hf:C:\models\clip", "hf:models/my/clip", "hf:org/gone",
-     "open_clip:local-dir:/data/clip", "open_clip:NO-SUCH/tag", "open_clip:hf-hub:org/gone", "gone:x"],
+    ["hf:/data/models/my clip", "hf:./clip", "hf:~/clip", r"hf:C:\models\clip", "hf:models/my/clip",
+     "hf:org/gone", "open_clip:local-dir:/data/clip", "open_clip:NO-SUCH/tag", "open_clip:hf-hub:org/gone",
+     "gone:x"],
 )  # fmt: skip
 def test_every_kind_of_spec_that_is_not_here_says_it(spec: str, tmp_path: Path) -> None:
     from vlcls.encoders import load_named_encoder

@@ -59,10 +59,10 @@ ALLOWED = {
         *("editing", "evaluation"),
     },
 }
-#: Reading and writing files: open to all parts.
+#: Reading and writing files, and checks of arguments: open to all parts.
 for allowed in ALLOWED.values():
-    allowed.add("files")
-ALLOWED["files"] = {"errors"}
+    allowed |= {"files", "arguments"}
+ALLOWED["files"] = ALLOWED["arguments"] = {"errors"}
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 
 

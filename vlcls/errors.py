@@ -39,6 +39,10 @@ class MissingExtraError(VlclsError, ImportError):
         self.extra = extra
 
 
+class ArgumentError(VlclsError, TypeError, ValueError):
+    """An argument of a public function is not of the kind that it takes."""
+
+
 class EncoderError(VlclsError):
     """An encoder could not be found, loaded or used as it was trained."""
 

@@ -30,6 +30,11 @@ class Labels:
     ids: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for what, given in (("names", self.names), ("ids", self.ids)):
+            if not isinstance(given, (list, tuple)) or not all(isinstance(each, str) for each in given):
+                raise LabelError(
+                    f"the {what} of labels must be a tuple of texts; `as_labels` takes other forms"
+                )
         if not self.names:
             raise LabelError("the list of labels is empty: give at least one class name")
         if len(self.names) != len(self.ids):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlcls.arguments import takes
 from vlcls.errors import EmbeddingError, EncoderError, EncoderMismatchError
 from vlcls.labels import Labels
 from vlcls.store import EmbeddingStore
@@ -155,6 +156,14 @@ class Classifier(ABC):
         """Classify images; see `iter_predict`."""
         return list(self.iter_predict(images, top_k, **options))
 
+    @takes(
+        top_k="count",
+        cache="cache",
+        batch_size="count?",
+        workers="count?",
+        reduced_decode="flag",
+        progress="function?",
+    )
     def iter_predict(
         self,
         images: Any,
@@ -183,10 +192,8 @@ class Classifier(ABC):
             One `Classification` an image; an unreadable image has `error` set and stops nothing.
 
         Raises:
-            ValueError: `top_k` is below 1.
+            ArgumentError: Something is not of the kind it should be: `top_k` is below 1, ...
         """
-        if top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {top_k}")
         batches = self.embedded(
             images, cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
             progress=progress,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from vlcls.arguments import takes
 from vlcls.classifiers.base import open_store, unit_rows
 from vlcls.classifiers.candidates import FALLBACK, Tagger, candidate_names, normal_words
 from vlcls.classifiers.vocabulary_free import Naming, RetrievedCaption, best_first
@@ -80,6 +81,19 @@ class Cased:
         words: Embeddings of all candidates so far.
     """
 
+    @takes(
+        encoder="loaded encoder",
+        alpha="number",
+        tau="number",
+        retrieved="whole",
+        duplicate_above="number",
+        hint="text?",
+        only="list?",
+        blocked="list",
+        nouns="flag",
+        cache="cache",
+        progress="function?",
+    )
     def __init__(
         self,
         captions: CaptionDatabase | str | Path,

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vlcls.arguments import takes, whole_numbers
 from vlcls.classifiers.aggregates import Aggregate, SegmentedMaximum, check_aggregate, class_means
 from vlcls.classifiers.base import Classifier, EncoderInfo, open_store, unit_rows
 from vlcls.classifiers.fitted import Fitted
@@ -142,6 +143,7 @@ class PromptClassifier(Classifier):
             parts.append(part)
         return torch.cat(parts)
 
+    @takes(prompts="prompts", cache="cache", progress="function?")
     def with_prompts(
         self,
         prompts: PromptSet,
@@ -181,12 +183,26 @@ class PromptClassifier(Classifier):
         result._encoder = self._encoder
         return result
 
+    @takes(folder="path")
     def save_pretrained(self, folder: str | Path) -> Path:
         from vlcls.classifiers.saved import save_prompt_classifier
 
         return save_prompt_classifier(self, Path(folder).expanduser())
 
 
+@takes(
+    templates="templates?",
+    descriptors="descriptors?",
+    phrasing="text?",
+    aggregate="text?",
+    weighting="weighting?",
+    clean_names="flag",
+    articles="flag",
+    device="device?",
+    precision="precision?",
+    cache="cache",
+    progress="function?",
+)
 def build_classifier(
     labels: Labels | Mapping[str, str] | Iterable[str] | None = None,
     encoder: str | Encoder = DEFAULT_ENCODER,
@@ -247,6 +263,14 @@ def usual_aggregate(prompts: PromptSet, weighting: Weighting | None = None) -> A
     return "mean-similarity" if described or weighting is not None else "mean-embedding"
 
 
+@takes(
+    prompts="prompts",
+    encoder="loaded encoder",
+    aggregate="text?",
+    weighting="weighting?",
+    cache="cache",
+    progress="function?",
+)
 def classifier_from_prompts(
     prompts: PromptSet,
     encoder: Encoder,
@@ -276,6 +300,7 @@ def classifier_from_prompts(
     return classifier
 
 
+@takes(logit_scale="number", logit_bias="number", activation="activation")
 def classifier_from_embeddings(
     labels: Labels | Mapping[str, str] | Iterable[str],
     text_embeddings: Tensor | np.ndarray | Any,
@@ -307,6 +332,7 @@ def classifier_from_embeddings(
                 "or `class_indices`"
             )
         class_indices = range(len(known))
+    class_indices = whole_numbers("class_indices", class_indices)
     if len(class_indices) != len(rows):
         raise EmbeddingError(f"{len(class_indices)} class indices for {len(rows)} text embeddings")
     missing = sorted(set(range(len(known))) - {int(index) for index in class_indices})

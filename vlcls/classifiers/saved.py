@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from vlcls.arguments import takes
 from vlcls.classifiers.aggregates import Aggregate
 from vlcls.classifiers.base import EncoderInfo
 from vlcls.classifiers.fitted import Fitted
@@ -146,6 +147,7 @@ def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
     return folder
 
 
+@takes(folder="path", device="device?", precision="precision?")
 def load(
     folder: str | Path,
     encoder: str | Encoder | None = None,

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from vlcls.arguments import takes
 from vlcls.classifiers.base import Prediction, open_store, unit_rows
 from vlcls.embeddings import embed_images
 from vlcls.encoders.base import Encoder
@@ -70,6 +71,14 @@ class NamingMethod(Protocol):
     def __call__(self, image_embeddings: Tensor) -> list[Naming]: ...
 
 
+@takes(
+    method="method",
+    cache="cache",
+    batch_size="count?",
+    workers="count?",
+    reduced_decode="flag",
+    progress="function?",
+)
 def discover(
     images: Any,
     method: NamingMethod,

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlcls.arguments import takes
 from vlcls.classifiers.base import Classifier
 from vlcls.classifiers.prompt import PromptClassifier
 from vlcls.classifiers.weighting import TemplateWeights, Weighting, shared_templates
@@ -32,6 +33,7 @@ from vlcls.limits import LEAST_SCALE, LEAST_WEIGHT, MOST_SCALE
 from vlcls.prompts import PromptSet
 
 
+@takes(classifier="classifier", temperature="number")
 def weigh_templates(
     classifier: PromptClassifier,
     images: Any,

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePath
 
+from vlcls.arguments import takes
 from vlcls.encoders.base import Encoder, Precision, Tokens
 from vlcls.errors import EncoderError, MissingExtraError
 from vlcls.files.reading import is_folder
@@ -73,6 +74,7 @@ FAMILIES = {
 }
 
 
+@takes(device="device?", precision="precision?")
 def load_encoder(spec: str, device: str | None = None, precision: Precision | None = None) -> Encoder:
     """Load a dual encoder.
 

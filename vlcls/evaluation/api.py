@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlcls.arguments import takes
 from vlcls.classifiers.weighting import shared_templates
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import EvaluationError, TemplateError, VlclsError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = "photo,ensemble"
 
 
+@takes(data="data", methods="methods?", encoder="encoders?", output="path")
 def evaluate(
     data: str | Path | EvaluationSet | Sequence[str | Path | EvaluationSet],
     methods: str | Sequence[str] | None = None,

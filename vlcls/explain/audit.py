@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from vlcls.arguments import takes, whole_numbers
 from vlcls.binomial import mcnemar
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.explain.pieces import Pieces
@@ -86,6 +87,7 @@ class Audit:
     alpha: float
 
 
+@takes(classifier="classifier", alpha="number", progress="function?")
 def audit_descriptors(
     classifier: PromptClassifier,
     embeddings: Tensor | np.ndarray | Any,
@@ -121,7 +123,7 @@ def audit_descriptors(
         )
 
     rows = unit_rows(embeddings, "image embeddings").cpu()
-    truth = torch.as_tensor(class_indices, dtype=torch.int64).cpu()
+    truth = torch.tensor(whole_numbers("class_indices", class_indices), dtype=torch.int64)
     if len(rows) != len(truth) or not len(rows):
         raise EmbeddingError(f"{len(rows)} image embeddings for {len(truth)} class indices")
     if rows.shape[1] != classifier.text_embeddings.shape[1]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlcls.arguments import takes
 from vlcls.errors import LabelError, VlclsError
 from vlcls.explain.pieces import Pieces, image_weights, template_weights
 
@@ -126,6 +127,7 @@ def lead(first: Evidence, second: Evidence) -> Lead:
     return Lead(first.similarity - second.similarity, tuple(parts), first.base - second.base)
 
 
+@takes(classifier="classifier", classes="some classes", cache="cache")
 def explain_images(
     classifier: Classifier,
     images: Any,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from vlcls.arguments import takes
 from vlcls.errors import ImageError
 from vlcls.image_sources import find_images
 from vlcls.labelled.images import LabelledImages
@@ -15,6 +16,7 @@ from vlcls.labels import Labels, as_labels
 FOLDER_GROUP = "group"
 
 
+@takes(folder="path")
 def labelled_folder(
     folder: str | Path, labels: Labels | Mapping[str, str] | Iterable[str] | None = None
 ) -> LabelledImages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from vlcls.arguments import takes
 from vlcls.classifiers import PromptClassifier, build_classifier
 from vlcls.classifiers.base import open_store
 from vlcls.classifiers.fitted import Fitted
@@ -38,6 +40,16 @@ if TYPE_CHECKING:
 Classes: TypeAlias = "PromptClassifier | Labels | Mapping[str, str] | Iterable[str]"
 
 
+@takes(
+    templates="templates?",
+    shots="count?",
+    validation="number?",
+    folder="path?",
+    device="device?",
+    precision="precision?",
+    cache="cache",
+    progress="function?",
+)
 def learn_names(
     classes: Classes | None,
     images: LabelledEmbeddings | LabelledImages | str | Path | Any,
@@ -171,8 +183,8 @@ def _labels_of(classes: Classes | None) -> Labels | None:
 def _labelled(images: Any, labels: Labels | None) -> LabelledEmbeddings | LabelledImages:
     if isinstance(images, (LabelledEmbeddings, LabelledImages)):
         return images
-    if isinstance(images, (str, Path)):
-        return labelled_folder(images, labels)
+    if isinstance(images, (str, os.PathLike)):
+        return labelled_folder(Path(images), labels)
     return labelled_dataset(images, labels)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vlcls.arguments import takes
 from vlcls.errors import CaptionError, EncoderMismatchError, VlclsWarning
 from vlcls.files.hashes import file_sha256
 from vlcls.files.writing import check_output_folder, locked, remove_leftovers
@@ -59,6 +60,14 @@ class BuildReport:
     index: IndexInfo | None = None
 
 
+@takes(
+    captions="list",
+    folder="path",
+    encoder="loaded encoder",
+    dtype="text",
+    index="text?",
+    progress="function?",
+)
 def build_captions(
     captions: Iterable[str | None],
     folder: str | Path,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlcls.arguments import takes
 from vlcls.errors import CaptionError
 from vlcls.files.named import is_built_in
 from vlcls.retrieval import builtin, clip_retrieval
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vlcls.store import EmbeddingStore
 
 
+@takes(captions="path", encoder="loaded encoder", store="store?", progress="function?", trust_index="flag")
 def open_captions(
     captions: str | Path,
     encoder: str | Encoder,

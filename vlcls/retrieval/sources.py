@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vlcls.arguments import takes
 from vlcls.errors import CaptionError, MissingExtraError
 from vlcls.files.delimited import read_rows
 from vlcls.files.json_text import parse_json
@@ -27,6 +28,7 @@ _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _PARQUET_ROWS = 4096
 
 
+@takes(source="path", column="text?", split="text")
 def read_captions(
     source: str | Path, column: str | None = None, split: str = "train"
 ) -> Iterator[str | None]:

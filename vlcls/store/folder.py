@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from vlcls.arguments import takes
 from vlcls.errors import VlclsError
 from vlcls.files.json_text import read_json
 from vlcls.store.opened import partitions_of, shared_partition
@@ -97,6 +98,7 @@ class Cleared:
 class EmbeddingStore:
     """A folder of embeddings, partitioned by encoder, precision and kind."""
 
+    @takes(root="path?")
     def __init__(self, root: str | Path | None = None) -> None:
         """Opens nothing.
 
