@@ -142,3 +142,17 @@ def test_a_run_without_cells(tmp_path):
     write_exports(write_run(tmp_path, SMALL, cells=[], gains=[]), tmp_path)
     assert json.loads((tmp_path / "clip_benchmark.json").read_text()) == []
     assert (tmp_path / "summary.csv").read_text().strip() == ""
+
+
+def test_no_cell_runs_in_a_spreadsheet_and_names_come_back(tmp_path):
+    from vlcls.labels import as_labels
+    from vlcls.llm.contrast import read_siblings
+
+    names = ("=1+1", "-cat", "@dog", "+fox", "'owl", '=HYPERLINK("http://x")', "plain")
+    shape = Shape({"=cmd": (70, 1.5)}, {"name": METHODS["name"]}, ("conse",), names)
+    write_exports(write_run(tmp_path, shape), tmp_path)
+    for path in tmp_path.glob("*.csv"):
+        for row in read(path):
+            assert not [cell for cell in row.values() if cell[:1] in ("=", "+", "-", "@")], path.name
+    siblings = read_siblings(str(tmp_path / "confusions.csv"), as_labels(list(names)))
+    assert {names[place] for place in siblings} >= {"=1+1", "-cat"}

@@ -21,6 +21,7 @@ from vlcls.encoders import Encoder
 from vlcls.errors import EvaluationError, OutputError, VlclsWarning
 from vlcls.evaluation.comparison import compare_runs
 from vlcls.evaluation.run_files import read_predictions, read_results
+from vlcls.files.writing import locked
 
 METHODS = "photo,waffle:seeds=2"
 
@@ -255,3 +256,14 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(data: Path, clip: Encoder,
     assert not [path for path in run.rglob("*") if ".tmp" in path.name]
     evaluated(data, clip, run)
     assert read_results(run)["cells"]
+
+
+def test_two_runs_do_not_write_one_folder(data: Path, clip: Encoder, tmp_path: Path):
+    run = tmp_path / "x" / "run"
+    run.mkdir(parents=True)
+    with (
+        locked(run, "another `vlcls evaluate`"),
+        pytest.raises(OutputError, match="is being written by another `vlcls evaluate`"),
+    ):
+        evaluated(data, clip, run)
+    assert evaluated(data, clip, run)["cells"]

@@ -287,7 +287,8 @@ def _print(results: dict[str, Any], output: Path) -> None:
         )  # fmt: skip
     for gain in results["gains"]:
         if gain["reason"] != "no evidence":
-            console.print(Text(f"{gain['set']}, {gain['method']}: {gain['sentence']}"), soft_wrap=True)
+            said = f"{gain['set']}, {gain['method']}: {gain['sentence']} {gain['few_draws']}"
+            console.print(Text(said.strip()), soft_wrap=True)
     for failure in results["failed"]:
         said = f"not run: {failure['method']} on {failure['set']}: {failure['error']}"
         say(printable(said, lines=True), err=True)

@@ -20,6 +20,7 @@ from vlcls.errors import EvaluationError
 from vlcls.evaluation.run_files import Predictions, read_predictions
 from vlcls.evaluation.run_folder import listed, write_files
 from vlcls.files.json_text import read_json, to_json
+from vlcls.files.terminal import csv_cells
 
 _TASK = "zeroshot_classification"
 #: The folder of a file for each cell.
@@ -196,5 +197,6 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow(dict(zip(row, csv_cells(row.values()), strict=True)))
     return text.getvalue().encode("utf-8", "backslashreplace")

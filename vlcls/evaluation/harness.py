@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,7 @@ from vlcls.evaluation.right_reasons import judge_reasons
 from vlcls.evaluation.robustness import Drop
 from vlcls.evaluation.run_folder import claim, write_files
 from vlcls.files.json_text import to_json
+from vlcls.files.writing import locked
 from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -54,16 +56,23 @@ def run(plan: Plan, folder: str | Path, *, bar: Bar = no_bar) -> dict[str, Any]:
     Raises:
         EvaluationError: A set without a readable image, nothing that could be evaluated, or files of somebody
             else where the run would write.
+        OutputError: The folder cannot be written, or another run writes there.
     """
     started = time.monotonic()
     evaluation = _Evaluation(plan, Path(folder).expanduser(), bar)
     claim(evaluation.folder)
-    evaluation.run()
-    results = evaluation.results(time.monotonic() - started)
-    if _is_main():
-        text = to_json(results, indent=1) + "\n"
-        write_files(evaluation.folder, {RESULTS: text.encode("utf-8", "surrogatepass")})
+    with _held(evaluation.folder):
+        evaluation.run()
+        results = evaluation.results(time.monotonic() - started)
+        if _is_main():
+            text = to_json(results, indent=1) + "\n"
+            write_files(evaluation.folder, {RESULTS: text.encode("utf-8", "surrogatepass")})
     return results
+
+
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """The folder for this run alone: another one would replace its files, and the hashes of them."""
+    return locked(folder, "another `vlcls evaluate`") if _is_main() else nullcontext()
 
 
 class _Evaluation:

@@ -70,3 +70,9 @@ def spreadsheet_safe(cell: str) -> str:
     except ValueError:
         return f"'{cell}"
     return cell
+
+
+def from_spreadsheet(cell: str) -> str:
+    """What `spreadsheet_safe` was given; any other cell as it is."""
+    bare = cell.removeprefix("'")
+    return bare if cell != bare and spreadsheet_safe(bare) == cell else cell

@@ -127,4 +127,5 @@ def _some(embedded: LabelledEmbeddings, rows: Tensor) -> LabelledEmbeddings:
         class_indices=embedded.class_indices[rows],
         groups={column: tuple(values[row] for row in places) for column, values in embedded.groups.items()},
         names=tuple(embedded.names[row] for row in places),
+        keys=tuple(embedded.keys[row] for row in places) if embedded.keys else (),
     )

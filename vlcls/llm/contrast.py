@@ -14,6 +14,7 @@ from pydantic import Field
 from vlcls.errors import LanguageModelError
 from vlcls.files.json_text import parse_json
 from vlcls.files.schema import FileModel, validated
+from vlcls.files.terminal import from_spreadsheet
 from vlcls.files.text import read_text
 from vlcls.labels import Labels, clean_name
 
@@ -98,7 +99,9 @@ def _from_file(path: Path) -> list[tuple[str, str, float]]:
     try:
         if path.suffix.lower() == ".csv":
             table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            content: Any = [{name: row[name] for name in _COLUMNS if row.get(name)} for row in table]
+            content: Any = [
+                {name: from_spreadsheet(row[name]) for name in _COLUMNS if row.get(name)} for row in table
+            ]
             for row in content:
                 row["count"] = float(row.get("count", 1))
         else:
