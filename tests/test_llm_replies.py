@@ -166,7 +166,8 @@ def test_a_list_that_the_tokens_cut(tmp_path: Path):
     with FaultServer(lambda body, number: torn if body["max_tokens"] < 4096 else GOOD).running() as server:
         options = {"model": "m", "base_url": server.url, "log": log}
         found = describe(TIGER, **options)
-        assert "cut off when its 2048 tokens ran out" in found.failures["tiger"]
+        assert "cut off when its 2048 tokens ran out: --max-tokens" in found.failures["tiger"]
+        assert "--max-tokens" not in user_text(server.bodies[-1])  # which is no word for a model
         assert len(server.bodies) == 3
         # Enough whole entries are an answer; the torn one is none of them.
         few = describe(TIGER, per_class=2, **options)

@@ -193,8 +193,8 @@ class _Session:
             for found in texts
         )
         # A class is described if any of its questions was answered.
-        empty = {self.labels.reported[index] for index, mine in enumerate(own) if not mine}
-        failed = {name: reason for name, reason in failures.items() if name in empty}
+        empty = [self.labels.reported[index] for index, mine in enumerate(own) if not mine]
+        failed = {name: failures[name] for name in empty if name in failures}
         made = DescriptorSet(self.labels, own, self.asking.style, {SOURCE: about})
         return Described(made, failed, self.asked, self.tokens)
 
@@ -224,7 +224,8 @@ class _Session:
                 raise
             except AnswerError as error:
                 reason = str(error)
-        raise AnswerError(reason)
+        more = ": --max-tokens gives it more" if answer.finish in CUT else ""
+        raise AnswerError(f"{reason}{more}")
 
     def _phrases(self, question: Question, answer: Answer) -> list[str]:
         """The phrases of one answer.

@@ -88,7 +88,8 @@ def read_reply(content: bytes, kind: str = "") -> Reply:
         else None
     )
     if error := (body.get("error") or (choice or {}).get("error")):
-        raise ReplyError(f"the server failed: {_said(error)}", _status(error))
+        status = _status(error)
+        raise ReplyError(_said(error) if status else f"the server failed: {_said(error)}", status)
     if choice is None:
         said = _words_of(body)
         status = _status(body)
