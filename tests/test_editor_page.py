@@ -16,7 +16,9 @@ pytest.importorskip("gradio", reason="the editor's page needs the extra `app`")
 from editor_world import BLAMED, ColourEncoder, descriptors, make_images, make_material, served
 from fault_server import FaultServer, chat
 
+import vlcls
 from vlcls.app.more import Asking
+from vlcls.app.session import without
 from vlcls.app.workbench import Workbench
 from vlcls.descriptors import read_descriptors
 from vlcls.evaluation.api import evaluate
@@ -212,6 +214,48 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Any, bench: Workbe
         assert fits()
         watched.tab("History", "[data-do=export]")
         assert fits()
+        assert watched.troubles == []
+        watched.page.close()
+
+
+def test_on_a_phone_every_tab_and_the_change_can_be_seen(browser: Any, bench: Workbench):
+    bench.edit(0, lambda known: without(known, 0, 1), "gull: sea deleted")
+    with served(bench) as url:
+        watched = Watched(browser, url, PHONE)
+        for name in ("Overview", "Images", "Descriptors", "Bias", "History", "Held-out"):
+            tab = watched.page.get_by_role("tab", name=name, exact=True)
+            tab.wait_for()
+            box = tab.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"], name
+
+        def change_is_seen(panel: str) -> None:
+            cells = watched.page.locator(f"{panel} td .better:visible, {panel} td b.better:visible")
+            assert cells.count() >= 4
+            for box in (each.bounding_box() for each in cells.all()):
+                assert box["x"] + box["width"] <= PHONE["width"] - 8
+
+        watched.until("#vx-overview td", "+50.0")
+        change_is_seen("#vx-overview")
+        watched.tab("Descriptors", "[data-do=apply]")
+        watched.until("#vx-descriptors td", "+50.0")
+        change_is_seen("#vx-descriptors")
+        assert watched.troubles == []
+        watched.page.close()
+
+
+def test_the_head_says_what_is_looked_at(browser: Any, bench: Workbench):
+    with served(bench) as url:
+        watched = Watched(browser, url)
+        assert watched.text(".vx-about").split("  ")[0].startswith("data set images")
+        assert watched.text("#vx-data") == "images" and watched.text("#vx-encoder") == "colours"
+        said = watched.text(".vx-about")
+        assert f"vlcls edit {vlcls.__version__}" in said and "16 images shown, 16 held out" in said
+        # The tab of images starts with the worst pair, and every class can be chosen there.
+        watched.tab("Images", ".vx-image img")
+        assert watched.text("#vx-images h3").startswith("gull taken for crab: 4 images")
+        assert watched.page.locator("#vx-images .vx-thumb.chosen").count() == 1
+        watched.page.select_option("select[data-do=class-chosen]", label="crab")
+        watched.until("#vx-images h3", "crab: 8 images")
         assert watched.troubles == []
         watched.page.close()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from editor_world import BLAMED, DESCRIPTORS, ColourEncoder, descriptors, make_images, make_material
+from editor_world import BLAMED, DESCRIPTORS, ColourEncoder, descriptors, draw, make_images, make_material
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -27,7 +27,7 @@ from vlcls.app.material import open_classifier
 from vlcls.app.session import Look, Row, Session
 from vlcls.app.session_files import export_path, load, locked, save
 from vlcls.app.split import held_out
-from vlcls.app.view import View
+from vlcls.app.view import View, pairs, with_images
 from vlcls.app.workbench import Workbench
 from vlcls.cli import app
 from vlcls.descriptors import Descriptor, DescriptorSet, diff_descriptors, read_descriptors, write_descriptors
@@ -315,6 +315,45 @@ def test_a_saved_classifier_gives_its_descriptors_back(
     odd = vlcls.build_classifier(["cat", "dog"], spec, ["a {} of mine"], cache=False)
     odd.save_pretrained(tmp_path / "odd")
     assert open_classifier(str(tmp_path / "odd"), None)[1].texts(0) == []
+
+
+def test_every_class_and_group_is_in_the_overview(tmp_path: Path, encoder: ColourEncoder):
+    """Also beyond those that are shown at once: the others unfold."""
+    from vlcls.app.overview import overview
+
+    names = [f"bird {number:03}" for number in range(70)]
+    for number, name in enumerate(names):
+        for copy in range(2):
+            draw(tmp_path / "images" / f"place {number:03}" / name / f"{copy}.png", number % 2, copy,
+                 np.random.default_rng(2 * number + copy))  # fmt: skip
+    known = DescriptorSet(as_labels(names), tuple((Descriptor("a red body"),) for _ in names))
+    material = make_material(tmp_path, encoder, known)
+    opened = Workbench(material, tmp_path / "session", cache=False)
+    drawn = overview(opened, View(0))
+    opened.close()
+    first, _, others = drawn.partition("<details>")
+    assert "and 10 more classes" in drawn and "and 10 more groups" in drawn
+    assert all(f'data-do="class-images" data-index="{index}"' in drawn for index in range(70))
+    assert all(f">place {number:03}</button>" in drawn for number in range(70))
+    assert others and first.count('data-do="group"') == 60
+
+
+def test_images_start_with_the_worst_pair(bench: Workbench):
+    shown = bench.material.shown
+    view = with_images(View(0), bench.seen, shown)
+    truth, given, count = pairs(bench.seen, shown)[0]
+    assert view.pick is not None and len(view.pick.places) == count and view.image == view.pick.places[0]
+    assert all(
+        int(shown.truth[p]) == truth and int(bench.seen.now.predicted[p]) == given for p in view.pick.places
+    )
+    assert with_images(view, bench.seen, shown) is view  # what was picked stays
+    bench.edit(0, lambda known: sessions.without(known, 0, 1), "everything is right")
+    assert pairs(bench.seen, shown) == []
+    view = with_images(View(1), bench.seen, shown)
+    assert view.pick is not None and len(view.pick.places) == 8
+    chosen = act(Request(bench, view, {"do": "class-chosen", "value": "1"}))
+    assert chosen.pick is not None and chosen.pick.title == "crab" and chosen.tab == "images"
+    assert act(Request(bench, view, {"do": "class-chosen", "value": "2"})).failed
 
 
 def test_requests_are_checked(bench: Workbench):

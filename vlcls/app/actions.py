@@ -102,6 +102,11 @@ def _class_images(request: Request) -> View:
     return _pick(request.view, picked_class(request.bench.seen, shown, request.class_index()))
 
 
+def _class_chosen(request: Request) -> View:
+    index = request.number("value", len(request.descriptors.labels))
+    return _pick(request.view, picked_class(request.bench.seen, request.bench.material.shown, index))
+
+
 def _image(request: Request) -> View:
     place = request.number("place", len(request.bench.material.shown))
     return replace(request.view, tab="images", image=place, heat=None)
@@ -276,6 +281,7 @@ ACTIONS: Mapping[str, Callable[[Request], View]] = {
     "pair": _pair,
     "group": _group,
     "class-images": _class_images,
+    "class-chosen": _class_chosen,
     "image": _image,
     "heat": _heat,
     "bias": _bias,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlcls.app.heat import heat_figure
 from vlcls.app.markup import button, section, text, thumbnail
-from vlcls.app.view import View
+from vlcls.app.view import View, pairs
 from vlcls.app.workbench import Workbench
 from vlcls.explain import Contribution, Evidence, Explanation, lead
 
@@ -15,10 +15,31 @@ _BARS = 12
 
 
 def images(bench: Workbench, view: View) -> str:
-    """The gallery above, the image below it."""
+    """What to look at, the gallery below it, and the image below that."""
     if view.pick is None and view.image is None:
-        return '<p class="vx-note">Pick a confused pair, a group or a class in the overview.</p>'
-    return _gallery(bench, view) + (_image(bench, view, view.image) if view.image is not None else "")
+        return '<p class="vx-note">No image is shown: all are held out.</p>'
+    return (
+        _choice(bench)
+        + _gallery(bench, view)
+        + (_image(bench, view, view.image) if view.image is not None else "")
+    )
+
+
+def _choice(bench: Workbench) -> str:
+    """Every class, and the pairs that are confused most."""
+    names = bench.seen.session.start.labels.reported
+    worst = "".join(
+        button("pair", f"{text(names[truth], 40)} → {text(names[given], 40)}: {count}", kind="vx-small",
+               truth=truth, given=given)
+        for truth, given, count in pairs(bench.seen, bench.material.shown)
+    )  # fmt: skip
+    options = "".join(
+        f'<option value="{place}">{text(name, 80)}</option>' for place, name in enumerate(names)
+    )
+    return (
+        '<div class="vx-form"><div class="vx-tools"><label>Images of class <select data-do="class-chosen">'
+        f'<option value="" selected>…</option>{options}</select></label>{worst}</div></div>'
+    )
 
 
 def _gallery(bench: Workbench, view: View) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vlcls import __version__
 from vlcls.app.markup import (
     accuracy_bar,
     between,
@@ -23,7 +24,7 @@ from vlcls.editing import Part
 
 #: Flips of one direction that are shown.
 _FLIPS = 12
-#: Classes or groups in a table; a page of a thousand is no overview.
+#: Classes or groups in a table; the others unfold: a page of a thousand is no overview.
 _PARTS = 60
 
 
@@ -60,10 +61,22 @@ def head(bench: Workbench, view: View) -> str:
         else ""
     )
     return (
-        f'<div class="vx-head"><div class="vx-cards">{"".join(cards)}</div>'
+        f'<div class="vx-head">{_about(bench)}<div class="vx-cards">{"".join(cards)}</div>'
         f'<div class="vx-tools">{tools}<span class="vx-step"><b>{steps}</b> {said}</span>'
         f'<span class="vx-time">scored in <b id="vx-scored">{1000 * seen.seconds:.0f}</b> ms, '
         f'{seen.encoded} new texts; answered in <b id="vx-answered">–</b> ms</span></div>{message}</div>'
+    )
+
+
+def _about(bench: Workbench) -> str:
+    """What is looked at, through what, by what."""
+    material, info = bench.material, bench.material.start.encoder_info
+    held = f", {len(material.held):,} held out" if len(material.held) else ""
+    encoder = text(info.spec if info else "", 80)
+    return (
+        f'<p class="vx-about"><span>data set <b id="vx-data">{text(material.name, 80)}</b></span> '
+        f"<span>{len(material.shown):,} images shown{held}</span> "
+        f'<span>encoder <b id="vx-encoder">{encoder}</b></span> <span>vlcls edit {__version__}</span></p>'
     )
 
 
@@ -97,9 +110,9 @@ def overview(bench: Workbench, view: View) -> str:
     for place, (column, groups) in enumerate(seen.comparison.groups.items()):
         rows = [
             _part(part, button("group", text(part.name), kind="vx-link", column=place, value=number))
-            for number, part in enumerate(groups[:_PARTS])
+            for number, part in enumerate(groups)
         ]
-        parts.append(section(f"By {text(column)}", table(_HEAD, rows), _more(len(groups))))
+        parts.append(section(f"By {text(column)}", _unfolding(_HEAD, rows, "groups", "vx-parts")))
     order = {name: index for index, name in enumerate(labels)}
     worst = sorted(seen.comparison.classes, key=lambda part: part.after / part.count)
     rows = [
@@ -108,9 +121,9 @@ def overview(bench: Workbench, view: View) -> str:
             button("class-images", text(part.name), kind="vx-link", index=order[part.name])
             + button("open-class", "descriptors", kind="vx-small", index=order[part.name]),
         )
-        for part in worst[:_PARTS]
+        for part in worst
     ]
-    parts.append(section("By class, the worst first", table(_HEAD, rows), _more(len(worst))))
+    parts.append(section("By class, the worst first", _unfolding(_HEAD, rows, "classes", "vx-parts")))
     unread = f" {material.unread} images could not be read and are left out." if material.unread else ""
     few = (
         f'<p class="vx-note">{text(material.name)}: {len(material.shown)} images are shown, '
@@ -133,8 +146,15 @@ def _part(part: Part, name: str) -> str:
     )
 
 
-def _more(count: int) -> str:
-    return f'<p class="vx-note">and {count - _PARTS} more</p>' if count > _PARTS else ""
+def _unfolding(head: Sequence[str], rows: Sequence[str], what: str, kind: str) -> str:
+    """A table of the first rows, and one of the others that unfolds: all of them can be reached."""
+    first, others = rows[:_PARTS], rows[_PARTS:]
+    more = (
+        f"<details><summary>and {len(others)} more {what}</summary>{table(head, others, kind=kind)}</details>"
+        if others
+        else ""
+    )
+    return table(head, first, kind=kind) + more
 
 
 def _pairs(bench: Workbench) -> str:
@@ -196,9 +216,9 @@ def _changes(title: str, changes: Sequence[PartChange]) -> str:
             f'<b class="{tone(part.change.value)}">{points(part.change.value)}</b> '
             f"({points(part.change.low)} to {points(part.change.high)})",
         )
-        for part in changes[:_PARTS]
+        for part in changes
     ]
+    head = (text(title), "images", "start", "now", "change (95 %)")
     return section(
-        f"Changed by {text(title)}",
-        table((text(title), "images", "start", "now", "change (95 %)"), rows) if rows else "",
+        f"Changed by {text(title)}", _unfolding(head, rows, "that changed", "vx-changes") if rows else ""
     )

@@ -21,7 +21,7 @@ from vlcls.app.image import images
 from vlcls.app.more import Asking
 from vlcls.app.overview import head, overview
 from vlcls.app.table import descriptors, verdicts
-from vlcls.app.view import View
+from vlcls.app.view import View, with_images
 from vlcls.app.workbench import Workbench
 from vlcls.errors import MissingExtraError
 
@@ -132,6 +132,8 @@ class _Page:
                 tab.view = replace(
                     tab.view, tab=chosen, revision=revision, message="", failed=False, exported=None
                 )
+                if chosen == "images":
+                    tab.view = with_images(tab.view, self.bench.seen, self.bench.material.shown)
                 return self._drawn(tab.view)
 
         return selected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,6 +132,17 @@ def picked_pair(seen: Seen, shown: Subset, truth: int, given: int) -> Pick:
     names = seen.session.start.labels.reported
     chosen = (shown.truth.numpy() == truth) & (seen.now.predicted.numpy() == given)
     return Pick(f"{names[truth]} taken for {names[given]}", tuple(np.flatnonzero(chosen).tolist()))
+
+
+def with_images(view: View, seen: Seen, shown: Subset) -> View:
+    """The view with images to look at: if none were picked yet, those of the most confused pair."""
+    if view.pick is not None or view.image is not None or not len(shown):
+        return view
+    worst = pairs(seen, shown)[:1]
+    pick = (
+        picked_pair(seen, shown, *worst[0][:2]) if worst else picked_class(seen, shown, int(shown.truth[0]))
+    )
+    return replace(view, pick=pick, image=pick.places[0])
 
 
 def picked_class(seen: Seen, shown: Subset, index: int) -> Pick:
