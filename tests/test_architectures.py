@@ -19,6 +19,9 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from vlcls.encoders import Encoder, load_encoder
 from vlcls.encoders.open_clip import OpenClipEncoder
+from vlcls.errors import EncoderError
+from vlcls.explain.heatmaps import heat_map
+from vlcls.explain.heatmaps.towers import WHAT_WORKS
 from vlcls.learning.tower import checkpointed_layers
 from vlcls.slots import Slot, encode_slotted, slotted_texts
 
@@ -84,6 +87,7 @@ def check(model: Any, folder: Path, images: list[Any]) -> None:
     found = encoder.encode_images(torch.stack([encoder.preprocess(image) for image in images]))
     assert close(found, own)
     assert (own[0] - own[1]).abs().max() > 1e-4
+    check_heat_map(encoder, images[0])
 
 
 def check_cut(encoder: OpenClipEncoder, lengths: torch.Tensor) -> None:
@@ -113,6 +117,21 @@ def check_slot(encoder: Encoder) -> None:
     own = encoder.encode_token_embeddings(encoder.embed_tokens(texts.tokens.ids), texts.tokens)
     assert close(embedding.detach(), own)
     assert gradients[0].abs().max() > 0 and close(*gradients)
+
+
+def check_heat_map(encoder: Encoder, image: Any) -> None:
+    """Of a tower that the method knows, or an error that says what is known."""
+    try:
+        with torch.enable_grad():
+            found = heat_map(encoder, image, "a cat")
+    except EncoderError as error:
+        assert WHAT_WORKS in str(error)
+        trunk = getattr(getattr(encoder.modules, "visual", None), "trunk", None)
+        assert type(trunk).__name__ != "VisionTransformer" or trunk.attn_pool is not None
+        return
+    assert (
+        found.shape == encoder.image_size and found.isfinite().all() and 0 <= found.min() <= found.max() <= 1
+    )
 
 
 def unit(features: Any) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from families import _MAKERS, save_family
+from test_architectures import check_heat_map
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
@@ -71,6 +72,7 @@ def test_embeddings_and_logits_are_transformers_own(family: str, tmp_path: Path,
         encoder.encode_token_embeddings(encoder.embed_tokens(tokens.ids), tokens) - words
     ).abs().max() <= 1e-5
     assert tokens.cut.tolist() == [False, False, False, True]
+    check_heat_map(encoder, images[0])
 
 
 @pytest.mark.parametrize("family", ["flava", "blip-2"])

@@ -257,7 +257,10 @@ def _timm_tower(visual: Any) -> Tower:
     )
     pooling = None if trunk.attn_pool is None else _of_latent(trunk.attn_pool)
     project = _chain(trunk.fc_norm, trunk.head, visual.head)
-    return Tower(blocks, trunk.num_prefix_tokens, trunk.patch_embed.patch_size, trunk.norm, project, pooling)
+    embed = trunk.patch_embed
+    # Not `patch_size`: behind convolutions (ViTamin, MobileCLIP-B) a patch is a place of their last map.
+    patch = (embed.img_size[0] // embed.grid_size[0], embed.img_size[1] // embed.grid_size[1])
+    return Tower(blocks, trunk.num_prefix_tokens, patch, trunk.norm, project, pooling)
 
 
 def _of_fused(heads: int, fused: nn.Linear, out: nn.Module) -> Attention:
@@ -277,7 +280,9 @@ def _of_latent(pool: Any) -> AttentionPooling:
 def _is_transformers_vit(vision: Any) -> bool:
     layers: Any = getattr(getattr(vision, "encoder", None), "layers", None) or ()
     parts = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
-    return len(layers) > 0 and all(hasattr(layer, part) for layer in layers for part in parts)
+    if not all(hasattr(layer, part) for layer in layers for part in parts):
+        return False
+    return len(layers) > 0 and all(hasattr(layer.self_attn, "q_proj") for layer in layers)  # not BLIP's
 
 
 def _transformers_tower(model: Any, vision: Any) -> Tower:
