@@ -200,6 +200,23 @@ def test_arrays_larger_than_their_files_are_not_believed(tmp_path: Path):
             read_npy(tmp_path / "it.npy", LabelError, mmap=mapped)
 
 
+def test_headers_and_archives_that_numpy_did_not_write(tmp_path: Path):
+    for header in (b"{'descr': '<f4', 'shape': (", b"{'a\n", b"(" * 300, b"\xff" * 40, b"1e999", b"[" * 3000):
+        text = header.ljust(118) + b"\n"
+        (tmp_path / "it.npy").write_bytes(
+            b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text + b"\0" * 16
+        )
+        with pytest.raises(LabelError, match=r"it\.npy: not a whole"):
+            read_npy(tmp_path / "it.npy", LabelError)
+    np.savez(tmp_path / "it.npz", a=np.ones(3))
+    data = bytearray((tmp_path / "it.npz").read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag of encryption, in both its places
+        data[data.index(mark) + place] |= 1
+    (tmp_path / "it.npz").write_bytes(data)
+    with pytest.raises(LabelError, match=r"it\.npz: a: encrypted"):
+        read_npz(tmp_path / "it.npz", LabelError)
+
+
 class Runs:
     """Leaves a mark when it is unpickled."""
 

@@ -21,6 +21,7 @@ from vlcls.evaluation import (
     quadrants,
     search_rationales,
 )
+from vlcls.evaluation.rationale_search import _State
 from vlcls.evaluation.rationales import QUADRANTS
 
 # ---- quadrants -----------------------------------------------------------------------------------------
@@ -203,6 +204,31 @@ def test_a_damaged_state_costs_a_new_search(tmp_path):
     with pytest.warns(VlclsWarning, match="is damaged"):
         search_rationales(images, TEXTS, encode, folder=tmp_path)
     assert len(encode.seen) == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "change", ["other images", "more found", "no such text", "nan", "other numbers", "beyond"]
+)
+def test_a_state_that_fits_its_hash_and_not_its_search_costs_a_new_one(change: str, tmp_path):
+    images = some_images()
+    wanted = search_rationales(images, TEXTS, Hashed(), folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    state = _State.read(path, wanted.similarities.shape, len(TEXTS))
+    assert state is not None
+    values, places, done = state.values, state.places, state.done
+    changed = {
+        "other images": _State(done, values[1:], places[1:]),
+        "more found": _State(done, torch.cat([values, values], 1), torch.cat([places, places], 1)),
+        "no such text": _State(done, values, places + len(TEXTS)),
+        "nan": _State(done, values * torch.nan, places),
+        "other numbers": _State(done, values.double(), places),
+        "beyond": _State(len(TEXTS) + 1, values, places),
+    }[change]
+    changed.write(path)
+    encode = Hashed()
+    with pytest.warns(VlclsWarning, match="is damaged"):
+        found = search_rationales(images, TEXTS, encode, folder=tmp_path)
+    assert len(encode.seen) == len(TEXTS) and torch.equal(found.similarities, wanted.similarities)
 
 
 def test_an_estimate_first():

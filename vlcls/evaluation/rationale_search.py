@@ -185,7 +185,7 @@ def search_rationales(
     path = None if folder is None else Path(folder) / name
     state = _State.empty(len(rows), top_k)
     if path is not None and path.exists():
-        state = _State.read(path) or state
+        state = _State.read(path, state.values.shape, len(texts)) or state
     if state.done and progress is not None:
         progress(state.done)
     saved = time.monotonic()
@@ -232,7 +232,7 @@ class _State:
         return content.hexdigest()
 
     @classmethod
-    def read(cls, path: Path) -> _State | None:
+    def read(cls, path: Path, shape: torch.Size, texts: int) -> _State | None:
         try:
             # Places that are still free are -inf: finite=False.
             arrays, about = read_safetensors(path, EvaluationError, finite=False)
@@ -241,6 +241,11 @@ class _State:
             )
             if state._digest() != about["sha256"]:
                 raise ValueError("it is not what was written")
+            fits = state.values.shape == state.places.shape == shape and 0 <= state.done <= texts
+            if not fits or (state.values.dtype, state.places.dtype) != (torch.float32, torch.int64):
+                raise ValueError("it belongs to other images")
+            if state.values.isnan().any() or not ((state.places >= -1) & (state.places < texts)).all():
+                raise ValueError("it names texts that are not there")
             return state
         except (EvaluationError, KeyError, TypeError, ValueError) as error:
             warnings.warn(f"{path} is damaged ({error}): the search starts anew", VlclsWarning, stacklevel=3)

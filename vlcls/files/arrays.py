@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -27,6 +28,7 @@ _TROUBLE = (
     OverflowError,
     RecursionError,
     MemoryError,
+    tokenize.TokenError,  # of a header, which is a Python literal
 )
 
 
