@@ -181,3 +181,20 @@ def test_wordnet_waits_for_nobody_who_writes_the_same_file(tmp_path: Path):
     with locked(output, "x"):
         result = CliRunner().invoke(app, ["describe", "tiger", "--source", "wordnet", "-o", str(output)])
     assert isinstance(result.exception, OutputError) and not output.exists()
+
+
+def test_a_hundred_unknown_names_are_all_named(tmp_path: Path):
+    names = [f"zzq{number}" for number in range(100)]
+    command = [
+        "describe",
+        ",".join(["tiger", *names]),
+        "--source",
+        "wordnet",
+        "-o",
+        str(tmp_path / "out.json"),
+    ]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 3 and all(re.search(rf"\b{name}\b", result.stderr) for name in names)
+    with pytest.raises(DescriptorError) as caught:
+        descriptors_from_wordnet(as_labels(names))
+    assert all(f"'{name}'" in str(caught.value) for name in names)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Exit code of a run that finished although some classes have no descriptors.
 SOME_CLASSES_FAILED = 3
+#: Failures that are shown with their reasons; of the others, the names.
 _FAILURES_SHOWN = 20
 
 
@@ -197,6 +198,8 @@ def _end(failures: Mapping[str, str], total: int, advice: str) -> None:
     """Names the classes that have no descriptors, if there are any, and ends with the code that says so."""
     for name, reason in list(failures.items())[:_FAILURES_SHOWN]:
         say(printable(f"not described: {name}: {reason}"), err=True)
+    if others := list(failures)[_FAILURES_SHOWN:]:
+        say(printable(f"not described either: {', '.join(others)}"), err=True)
     if failures:
         say(f"{len(failures)} of {total} classes have no descriptors; {advice}", err=True)
         raise typer.Exit(SOME_CLASSES_FAILED)

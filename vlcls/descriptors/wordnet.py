@@ -15,7 +15,7 @@ from vlcls.errors import DescriptorError, VlclsWarning
 from vlcls.labels import Labels, clean_name
 
 SOURCE = "wordnet"
-#: Names that one warning or error lists.
+#: Names that one error lists with reasons; the others by name alone.
 _LISTED = 20
 
 
@@ -52,7 +52,8 @@ def descriptors_from_wordnet(labels: Labels, *, senses: Mapping[str, str] | None
     found = describe_with_wordnet(labels, senses=senses)
     if found.failures:
         listed = "; ".join(f"{name!r} {reason}" for name, reason in list(found.failures.items())[:_LISTED])
-        raise DescriptorError(f"{len(found.failures)} of {len(labels)} classes: {listed}")
+        more = "".join(f"; {name!r}" for name in list(found.failures)[_LISTED:])
+        raise DescriptorError(f"{len(found.failures)} of {len(labels)} classes: {listed}{more}")
     return found.descriptors
 
 
@@ -84,7 +85,8 @@ def describe_with_wordnet(labels: Labels, *, senses: Mapping[str, str] | None = 
         if synset is None:
             written = as_in_wordnet(name)
             if written is None:
-                near = nearest(clean_name(name).casefold(), list(senses_by_name()))
+                few = len(failures) < _LISTED  # a search over all of WordNet for each
+                near = nearest(clean_name(name).casefold(), list(senses_by_name())) if few else ""
                 failures[reported] = f"is not among WordNet's nouns: say what it is with --sense{near}"
                 continue
             if written != clean_name(name).casefold():
@@ -94,9 +96,8 @@ def describe_with_wordnet(labels: Labels, *, senses: Mapping[str, str] | None = 
         if not classes[-1]:
             failures[reported] = f"nothing that can be seen is in its gloss: {known[synset]}"
     if taken:
-        listed = ", ".join(f"{written!r} for {name!r}" for name, written in list(taken.items())[:_LISTED])
-        more = f" and {len(taken) - _LISTED} more" if len(taken) > _LISTED else ""
-        warnings.warn(f"taken from WordNet: {listed}{more}", VlclsWarning, stacklevel=2)
+        listed = ", ".join(f"{written!r} for {name!r}" for name, written in taken.items())
+        warnings.warn(f"taken from WordNet: {listed}", VlclsWarning, stacklevel=2)
     about = {"from": "WordNet glosses", "timm": version("timm")}
     made = DescriptorSet(labels, tuple(classes), "descriptors", {SOURCE: about})
     return FromWordNet(made, failures, taken)
