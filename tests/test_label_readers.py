@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from vlcls.cli.learning import found_images
 from vlcls.errors import ImageError, LabelError, VlclsWarning
 from vlcls.evaluation.parts import joined_parts
 from vlcls.evaluation.sets import open_set
@@ -333,3 +334,39 @@ def test_numbered_folders_are_in_the_order_of_their_numbers(tmp_path):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "a.png").write_bytes(encoded(number))
     assert labelled_folder(tmp_path).labels == Labels(("0", "2", "10"), ("0", "2", "10"))
+
+
+# ---- the commands that learn ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "saved", "folder"])
+def test_commands_that_learn_read_what_evaluate_reads(tmp_path, kind):
+    numbers = [2, 3, 10]
+    path = tmp_path / ("rows" if kind in ("saved", "folder") else f"rows.{kind}")
+    if kind == "csv":
+        path.write_text(delimited(";")(numbers))
+    elif kind == "jsonl":
+        path.write_text(json_lines(int)(numbers))
+    elif kind == "parquet":
+        dataset(numbers, INT).to_parquet(path)
+    elif kind == "saved":
+        dataset(numbers, INT).save_to_disk(str(path))
+    else:
+        for number in numbers:
+            (path / str(number)).mkdir(parents=True)
+            (path / str(number) / "0.png").write_bytes(encoded(number))
+        (path / "notes.csv").write_text("who,when\n")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = found_images(str(path), as_labels(SORTED_KEYS), "train", "image", "label")
+    assert sorted(of_images(found)) == ["cat", "dog", "koi"]
+    if kind in ("csv", "jsonl"):
+        assert found.sources[0].name == str(tmp_path / "0.png")
+    assert any("notes.csv" in str(each.message) for each in said) == (kind == "folder")
+
+
+def test_commands_that_learn_take_one_class_an_image(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"image": "a.png", "label": ["cat"]}\n{"image": "b.png", "label": ["cat", "dog"]}\n')
+    with pytest.raises(LabelError, match="rows: row 1 has 2 classes, and one is expected"):
+        found_images(str(path), None, "train", "image", "label")

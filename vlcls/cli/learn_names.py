@@ -9,6 +9,8 @@ import typer
 
 from vlcls.cli.classify import SOME_IMAGES_FAILED
 from vlcls.cli.learning import (
+    IMAGE_COLUMN,
+    LABEL_COLUMN,
     Checkpointing,
     Dataset,
     Epochs,
@@ -74,8 +76,8 @@ def learn_names(
     clean_names: CleanNames = True,
     classifier: Start = None,
     split: SplitName = "train",
-    image_column: ImageColumn = "image",
-    label_column: LabelColumn = "label",
+    image_column: ImageColumn = IMAGE_COLUMN,
+    label_column: LabelColumn = LABEL_COLUMN,
     encoder: EncoderSpec = None,
     device: Device = None,
     precision: PrecisionOption = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from enum import Enum
@@ -12,7 +13,7 @@ import typer
 
 from vlcls.cli.options import CLASSES, SPEED, Precision, built, found_labels
 from vlcls.cli.progress import bar, status
-from vlcls.errors import ImageError, MissingExtraError
+from vlcls.errors import ImageError, MissingExtraError, VlclsWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from vlcls.learning import Epoch
 
 LEARNING = "Learning"
+#: Of data sets of the Hub and saved ones; in tables, other usual names are found, too.
+IMAGE_COLUMN, LABEL_COLUMN = "image", "label"
 
 
 class VectorsChoice(str, Enum):
@@ -44,8 +47,8 @@ Dataset = Annotated[
     str,
     typer.Argument(
         metavar="DATASET",
-        help="Labelled images: FOLDER/CLASS/ (or FOLDER/GROUP/CLASS/), a folder of `Dataset.save_to_disk`, "
-        "or a data set of the Hub, ORG/NAME.",
+        help="Labelled images: FOLDER/CLASS/ (or FOLDER/GROUP/CLASS/), a CSV, JSON Lines or Parquet file, "
+        "webdataset shards, a folder of `Dataset.save_to_disk`, or a data set of the Hub, ORG/NAME.",
     ),
 ]
 SplitName = Annotated[
@@ -121,17 +124,29 @@ def typed_encoder(context: typer.Context, encoder: str | None) -> str | None:
 def found_images(
     dataset: str, labels: Labels | None, split: str, image_column: str, label_column: str
 ) -> LabelledImages:
-    """The labelled images that DATASET means."""
+    """The labelled images that DATASET means: read as `vlcls evaluate` reads them."""
+    from vlcls.evaluation.layouts import layout_of
+    from vlcls.evaluation.sets import labelled_images, open_set
     from vlcls.labelled import labelled_dataset, labelled_folder
 
     path = Path(dataset).expanduser()
-    is_saved = any((path / name).is_file() for name in ("dataset_info.json", "dataset_dict.json"))
-    if path.is_dir() and not is_saved:
+    layout = layout_of(path) if path.is_dir() else None
+    if layout is not None and layout.kind == "class":
+        for sentence in layout.problems:
+            warnings.warn(sentence, VlclsWarning, stacklevel=2)
         return labelled_folder(path, labels)
-    if not path.is_dir() and (dataset.count("/") > 1 or dataset.startswith((".", "/", "~"))):
+    if not path.exists() and (dataset.count("/") > 1 or dataset.startswith((".", "/", "~"))):
         return labelled_folder(path, labels)  # which says that there is no such folder
     with status(f"loading {dataset}"):
-        rows = _dataset(dataset, path if is_saved else None, split)
+        if path.exists() and (layout is None or layout.kind != "saved"):
+            return labelled_images(
+                open_set(
+                    dataset, labels=labels, split=None if path.is_file() else split,
+                    image_column=None if image_column == IMAGE_COLUMN else image_column,
+                    label_column=None if label_column == LABEL_COLUMN else label_column,
+                )
+            )  # fmt: skip
+        rows = _dataset(dataset, path if layout is not None else None, split)
     return labelled_dataset(rows, labels, image_column=image_column, label_column=label_column)
 
 

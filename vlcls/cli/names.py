@@ -10,6 +10,8 @@ import typer
 
 from vlcls.cli.classify import SOME_IMAGES_FAILED
 from vlcls.cli.learning import (
+    IMAGE_COLUMN,
+    LABEL_COLUMN,
     Dataset,
     Epochs,
     ImageColumn,
@@ -197,8 +199,8 @@ def base_to_novel(
     articles: Articles = True,
     clean_names: CleanNames = True,
     split: SplitName = "train",
-    image_column: ImageColumn = "image",
-    label_column: LabelColumn = "label",
+    image_column: ImageColumn = IMAGE_COLUMN,
+    label_column: LabelColumn = LABEL_COLUMN,
     encoder: EncoderSpec = None,
     device: Device = None,
     precision: PrecisionOption = None,

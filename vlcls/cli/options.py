@@ -43,7 +43,8 @@ LabelsText = Annotated[
 LabelsFile = Annotated[
     Path | None,
     typer.Option(
-        help="Class names from a file: one a line (or id, tab, name), or JSON.", rich_help_panel=CLASSES
+        help="Class names from a file: one a line (or id, tab, name), CSV, JSON or YAML.",
+        rich_help_panel=CLASSES,
     ),
 ]
 Templates = Annotated[

@@ -20,7 +20,7 @@ from vlcls.evaluation.class_names import (
 from vlcls.evaluation.corrupted_sets import CORRUPTIONS, corrupted
 from vlcls.evaluation.hf_sets import BUILDERS, HubRows, load_saved, load_split, open_rows
 from vlcls.evaluation.layouts import layout_of, subfolders
-from vlcls.evaluation.parts import EvaluationSet, LabelledPart, listed, restricted
+from vlcls.evaluation.parts import EvaluationSet, LabelledPart, joined_parts, listed, restricted
 from vlcls.evaluation.shards import (
     CLASS_NAMES,
     TEMPLATES,
@@ -31,6 +31,7 @@ from vlcls.evaluation.shards import (
 )
 from vlcls.evaluation.tables import SUFFIXES, read_table, table_images
 from vlcls.labelled import LabelledImages, labelled_folder
+from vlcls.labelled.rows import one_class_each
 from vlcls.labelled.scheme import label_scheme, read_truth
 from vlcls.labels import Labels
 
@@ -104,7 +105,8 @@ def open_set(
         group_columns: Columns that divide the images into groups.
         labels: Classes: the name of a curated list (`CURATED`), a file, or what `as_labels` takes. The class
             names of the set are matched to them by id or name, else, if there are equally many, by place;
-            numbers refer to places in them. None: the set's own, in its order; texts in alphabetical order.
+            numbers are ids where all of them are, else places (`vlcls.labelled.value_places`). None: the
+            set's own, in its order; texts in alphabetical order.
         streaming: Read a data set of the Hub, or a Parquet or Arrow file, as it comes, and hold a few hundred
             images at most. Its labels must be known beforehand.
 
@@ -135,6 +137,26 @@ def open_set(
     if local.is_absolute() or text.startswith((".", "~")) or not _HUB_ID.fullmatch(text):
         raise EvaluationError(f"{text}: no such file or folder")
     return _open_hub(request)
+
+
+def labelled_images(given: EvaluationSet) -> LabelledImages:
+    """All images of a set that has one class each, to learn from; files are named by their whole path.
+
+    Raises:
+        LabelError: An image with several classes, or with none.
+
+    Warns:
+        VlclsWarning: What the set's problems are.
+    """
+    part = joined_parts(given.parts(None))
+    sources = part.sources
+    if isinstance(sources, list):
+        named = (isinstance(each.data, Path) for each in sources)
+        sources = [
+            replace(each, name=str(each.data)) if is_file else each
+            for each, is_file in zip(sources, named, strict=True)
+        ]
+    return one_class_each(sources, part.truth, part.groups, given.labels, given.problems, given.name)
 
 
 def _name(path: str) -> str:

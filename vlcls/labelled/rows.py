@@ -64,17 +64,19 @@ def labelled_dataset(
         rows = read_rows(dataset, "the data set", (image_column, label_column, group_columns), known)
     except EvaluationError as error:
         raise ImageError(str(error)) from error
-    return one_class_each(rows.sources, rows.truth, rows.groups, rows.scheme, f"column {label_column!r}")
+    where, scheme = f"column {label_column!r}", rows.scheme
+    return one_class_each(rows.sources, rows.truth, rows.groups, scheme.labels, scheme.problems, where)
 
 
 def one_class_each(
     sources: Sequence[ImageSource],
     truth: Sequence[tuple[int, ...]],
     groups: Mapping[str, tuple[str, ...]],
-    scheme: Scheme,
+    labels: Labels,
+    problems: Sequence[str],
     where: str,
 ) -> LabelledImages:
-    """Rows as images of one class each, to learn from; what is odd about them is said as a warning.
+    """Rows as images of one class each, to learn from; the sentences on what is odd become warnings.
 
     Raises:
         LabelError: A row with no class, or with several.
@@ -82,9 +84,9 @@ def one_class_each(
     for row, classes in enumerate(truth):
         if len(classes) != 1:
             raise LabelError(f"{where}: row {row} has {len(classes)} classes, and one is expected")
-    for sentence in scheme.problems:
+    for sentence in problems:
         warnings.warn(sentence, VlclsWarning, stacklevel=3)
-    return LabelledImages(sources, tuple(place for (place,) in truth), groups, scheme.labels)
+    return LabelledImages(sources, tuple(place for (place,) in truth), groups, labels)
 
 
 @dataclass(frozen=True)
