@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlcls.bias import BiasReport, Tags, check_failure_modes, check_held_out, failure_modes, find_bias
+from vlcls.bias import (
+    BiasReport,
+    Tags,
+    check_failure_modes,
+    check_held_out,
+    failure_modes,
+    find_bias,
+    group_tags,
+    joined_tags,
+)
 from vlcls.bias.folding import folded
 from vlcls.bias.planted import DESCRIPTOR, planted_set
 from vlcls.bias.summary import conclusion, empty_searches
@@ -110,6 +119,13 @@ def test_nested_words_are_one_failure():
     folds = search(right, np.zeros(2000, int), tagged(sand=sand, night=night))
     (own,) = [fold for fold in folds if ("sand",) in fold]
     assert ("sand", "night") in own
+
+
+def test_a_known_group_stands_for_words_of_the_same_images():
+    sand = np.arange(100) < 40
+    tags = joined_tags(tagged(red=sand, wide=sand), group_tags({"place": ["sand"] * 40 + ["sea"] * 60}, 100))
+    ((head, *others),) = search(~sand, np.zeros(100, int), tags)
+    assert head == ("place: sand",) and {("red",), ("wide",)} <= set(others)
 
 
 def test_other_classes_are_never_folded_together():

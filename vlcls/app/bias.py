@@ -81,7 +81,7 @@ def _reliance(bench: Workbench, report: BiasReport) -> str:
     if not rows:
         return ""
     head = ("class", "descriptor", "group", "standard deviations", "follows", "left out, images turn", "")
-    return section("Descriptors that depend on a group", table(head, rows, kind="vx-words"))
+    return section("Descriptors that depend on a group", table(head, rows, kind="vx-words vx-reliance"))
 
 
 def _failures(bench: Workbench, report: BiasReport) -> str:

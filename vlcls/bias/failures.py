@@ -164,7 +164,8 @@ def failure_modes(
         mode = _mode(index, places, hits, classes, tags, p, adjusted, examples, predicted)
         if _falls(mode, drop) and _needed(mode, hits, classes, tags, step):
             modes.append(mode)
-    modes.sort(key=lambda mode: (mode.p_value, len(mode.places), mode.index, mode.places))
+    # Among equals the last tags first: groups, which are known, come after words, which were found.
+    modes.sort(key=lambda m: (m.p_value, len(m.places), m.index, [-place for place in m.places]))
     tried = sorted({place for _, places in found for place in places})
     words = tuple(tags.words[place] for place in tried)
     return FailureSearch(tuple(modes), len(found), complete, tags.words, words, least)

@@ -17,8 +17,8 @@ def empty_searches(report: BiasReport) -> list[str]:
     said = []
     if not report.suggestions:
         said.append(
-            f"Nothing to leave out: each of {report.removals} descriptors was left out in turn, and none "
-            "costs the worst group beyond chance."
+            f"No suggestion: each of {report.removals} descriptors was left out in turn, and none costs the "
+            "worst group more than the others beyond chance."
             if report.removals
             else "What to leave out was not looked for: that takes images of two groups, and classes of two "
             "descriptors or more."
