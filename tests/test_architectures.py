@@ -5,6 +5,7 @@ The reference is the library's model on the library's own input, padded to the f
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,27 @@ def test_embeddings_of_folders_of_ones_own(name: str, what: str, tmp_path: Path,
     check(model, folder, [picture(seed) for seed in range(2)])
 
 
+#: The same of tokenizers: values of tokenizer_config.json and of the tower's configuration.
+TOKENIZERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "padding on the left, read": ("ViT-B-16-SigLIP", {"padding_side": "left"}, {}),
+    "padding on the left, masked": ("xlm-roberta-base-ViT-B-32", {"padding_side": "left"}, {}),
+    "padding on the left, causal": ("ViT-L-14-worldwide", {"padding_side": "left"}, {}),
+    "class token last": ("xlm-roberta-base-ViT-B-32", {}, {"tokenizer_mode": "clips"}),
+    "class token last, read": ("ViT-H-14-worldwide", {}, {"tokenizer_mode": "clips", "pool_type": "last"}),
+}
+
+
+@pytest.mark.parametrize("what", TOKENIZERS)
+def test_embeddings_of_tokenizers_of_ones_own(what: str, tmp_path: Path, picture: Any) -> None:
+    name, tokenizer, text = TOKENIZERS[what]
+    model, folder = save_narrow(name, tmp_path / "own", **text)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **tokenizer}))
+    check(model, folder, [picture(seed) for seed in range(2)], whole=True)
+
+
 @torch.no_grad()
-def check(model: Any, folder: Path, images: list[Any]) -> None:
+def check(model: Any, folder: Path, images: list[Any], whole: bool = False) -> None:
     """Whole batches, single texts, over-long texts, token embeddings, images: all as the library's own."""
     encoder = load_encoder(f"open_clip:local-dir:{folder}", "cpu", "fp32")
     assert isinstance(encoder, OpenClipEncoder)
@@ -80,8 +100,17 @@ def check(model: Any, folder: Path, images: list[Any]) -> None:
     tokens = encoder.tokenize(TEXTS)
     assert tokens.cut.tolist() == [False, False, False, True, False, True]
     assert close(encoder.encode_token_embeddings(encoder.embed_tokens(tokens.ids), tokens), expected)
-    check_cut(encoder, tokens.lengths)
-    check_slot(encoder)
+    if whole:  # what is read lies behind the padding
+        assert set(tokens.lengths.tolist()) == {encoder.context_length}
+    else:
+        check_cut(encoder, tokens.lengths)
+    if tokens.ids[1, -1] == getattr(getattr(encoder.tokenizer, "tokenizer", None), "cls_token_id", None):
+        with pytest.raises(
+            EncoderError, match="no room"
+        ):  # padding in the middle: no place is found, and said
+            check_slot(encoder)
+    else:
+        check_slot(encoder)
     transform = image_transform_v2(PreprocessCfg(**encoder.model.visual.preprocess_cfg), is_train=False)
     own = unit(model.encode_image(torch.stack([transform(image) for image in images])))
     found = encoder.encode_images(torch.stack([encoder.preprocess(image) for image in images]))
