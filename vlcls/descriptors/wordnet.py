@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,8 +53,10 @@ def descriptors_from_wordnet(labels: Labels, *, senses: Mapping[str, str] | None
     found = describe_with_wordnet(labels, senses=senses)
     if found.failures:
         listed = "; ".join(f"{name!r} {reason}" for name, reason in list(found.failures.items())[:_LISTED])
-        more = "".join(f"; {name!r}" for name in list(found.failures)[_LISTED:])
-        raise DescriptorError(f"{len(found.failures)} of {len(labels)} classes: {listed}{more}")
+        others = _lines(", ".join(map(repr, list(found.failures)[_LISTED:])))
+        raise DescriptorError(
+            f"{len(found.failures)} of {len(labels)} classes: {listed}{others and '; likewise:'}{others}"
+        )
     return found.descriptors
 
 
@@ -96,11 +99,16 @@ def describe_with_wordnet(labels: Labels, *, senses: Mapping[str, str] | None = 
         if not classes[-1]:
             failures[reported] = f"nothing that can be seen is in its gloss: {known[synset]}"
     if taken:
-        listed = ", ".join(f"{written!r} for {name!r}" for name, written in taken.items())
-        warnings.warn(f"taken from WordNet: {listed}", VlclsWarning, stacklevel=2)
+        listed = _lines(", ".join(f"{written!r} for {name!r}" for name, written in taken.items()))
+        warnings.warn(f"taken from WordNet:{listed}", VlclsWarning, stacklevel=2)
     about = {"from": "WordNet glosses", "timm": version("timm")}
     made = DescriptorSet(labels, tuple(classes), "descriptors", {SOURCE: about})
     return FromWordNet(made, failures, taken)
+
+
+def _lines(names: str) -> str:
+    """Names behind a colon; many of them in lines, since a message's long lines are cut."""
+    return "\n".join(["", *textwrap.wrap(names, 1000)]) if len(names) > 300 else names and f" {names}"
 
 
 def _likeliest(name: str, written: str) -> str:
