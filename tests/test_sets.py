@@ -556,6 +556,9 @@ def test_shards_with_several_classes_an_image(tmp_path):
 
     found = open_set(write_shards(tmp_path / "wds_multi", label=label))
     assert found.multi_label and list(whole(found).truth[:3]) == [(0, 2), (1, 2), (2,)]
+    (tmp_path / "wds_multi" / "classnames.txt").unlink()
+    found = open_set(tmp_path / "wds_multi", labels={"2": "a", "1": "b", "0": "c"})
+    assert list(whole(found).truth[:3]) == [(0, 2), (1, 2), (2,)]  # places of a vector are no ids
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -35,6 +35,7 @@ _PLURALS = ("names", "labels", "classes", "categories", "class_names")
 _FIELDS = ("id2label", *_PLURALS)
 
 _NUMBERED = re.compile(r"\(?(\d{1,9})(?:\)?\s*[.):=,;|]\s*|\s+(?:[-–—:]\s+)?)(\S.*)")
+_NUMBERED_LAST = re.compile(r"(\S.*?)(?:\s*[:=,;|]\s*|\s+)(\d{1,9})")
 _SYNSET = re.compile(r"([nvar]\d{8})(?:\s*[,;:|]\s*|\s+)(\S.*)")
 _BULLET = re.compile(r"([-*•–·+])\s+(\S.*)")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`"}
@@ -55,7 +56,7 @@ def labels_of_file(path: Path, clean: bool) -> Labels:
         if suffix == ".json" or (suffix not in _TABLES and text.lstrip()[:1] in ("[", "{")):
             pairs = _of_content(_json(text, path, suffix))
         elif suffix in (".yaml", ".yml"):
-            pairs = _of_content(parse_yaml(text, "its content", LabelError, texts=True))
+            pairs = _of_content(parse_yaml(text, "its content", LabelError, texts=True), texts=True)
         else:
             pairs = _of_lines(text, suffix, path)
         names = tuple(clean_name(name) if clean else name for _, name in pairs)
@@ -85,19 +86,27 @@ def _json(text: str, path: Path, suffix: str) -> Any:
         raise LabelError(f"{error}. It begins as JSON does: use double quotes, or one name a line") from error
 
 
-def _of_content(content: Any) -> Pairs:
+def _of_content(content: Any, *, texts: bool = False) -> Pairs:
+    """Names and ids of a list or an object; `texts`: numbers in it are texts, too, as those of YAML are."""
     if isinstance(content, dict):
         for field in _FIELDS:
             if isinstance(content.get(field), (list, dict)):
-                return _of_content(content[field])
-        values = list(content.values())
-        if sorted(v for v in values if type(v) is int) == list(range(len(values))) and values:
-            ordered = sorted(content, key=lambda name: content[name])  # label2id
-            return [(str(content[name]), str(name)) for name in ordered]
+                return _of_content(content[field], texts=texts)
+        values = content.values()
+        numbers = [str(value) for value in values if type(value) is int or (texts and _is_number(value))]
+        if len(numbers) == len(content) and not any(map(_is_number, content)):  # label2id
+            pairs = sorted(zip(numbers, map(str, content), strict=True), key=lambda pair: int(pair[0]))
+            if pairs and _count_up(pairs) and (len(pairs) > 1 or pairs[0][0] == "0"):
+                return [(number, name) for number, name in pairs]
+            raise LabelError(f"a label must be text, not {numbers[0] if numbers else content}")
         return [_pair(key, value) for key, value in content.items()]
     if isinstance(content, list):
         return [_item(value) for value in content]
     raise LabelError("must hold a list of names, or an object of ids to names")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
 
 
 def _pair(key: Any, value: Any) -> tuple[str | None, str]:
@@ -134,7 +143,8 @@ def _of_lines(text: str, suffix: str, path: Path) -> Pairs:
     lines = [(row, line) for row, line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         return []
-    pairs = _of_table(text, suffix, path) if suffix in _TABLES or _is_header(lines[0][1], suffix) else None
+    is_table = suffix in _TABLES or _is_header([line for _, line in lines], suffix)
+    pairs = _of_table(text, suffix, path) if is_table else None
     if pairs is not None:
         return pairs
     if len(lines) == 1:
@@ -175,6 +185,10 @@ def _without_marks(lines: Lines, path: Path) -> Pairs:
         texts = [text[1:].strip() for text in texts]
     if all(text[:1] in _QUOTES and text[-1:] == _QUOTES[text[:1]] and len(text) > 2 for text in texts):
         texts = [text[1:-1] for text in texts]
+    last = [(each[2], each[1]) for text in texts if (each := _NUMBERED_LAST.fullmatch(text))]
+    if len(last) == len(texts) > 1 and _count_up(last):
+        _say(path, "the numbers at the end of its lines are read as ids of the classes")
+        return list(last)
     if any("\t" in text for text in texts):
         return [_tabbed(row, text) for (row, _), text in zip(lines, texts, strict=True)]
     for pattern, what, fits in ((_SYNSET, "WordNet synsets", _distinct), (_NUMBERED, "numbers", _count_up)):
@@ -229,11 +243,16 @@ def _heading(cell: str) -> str:
     return cell.strip().strip('"').casefold().replace(" ", "_")
 
 
-def _is_header(line: str, suffix: str) -> bool:
-    """Whether all that the first line names are usual headings of names and ids."""
-    cells = [_heading(cell) for cell in line.split(delimiter_of(line, suffix))]
+def _is_header(lines: Sequence[str], suffix: str) -> bool:
+    """Whether the first line names usual headings of names and ids: nothing else, or one of those of names in
+    front of lines of as many fields."""
+    delimiter = delimiter_of(lines[0], suffix)
+    cells = [_heading(cell) for cell in lines[0].split(delimiter)]
+    if len(set(cells)) < len(cells):
+        return False
+    even = len(cells) > 1 and len({line.count(delimiter) for line in lines}) == 1 and len(lines) > 1
     known = {*_NAMES, *_IDS, *_PLURALS}
-    return all(cell in known for cell in cells) and len(set(cells)) == len(cells)
+    return all(cell in known for cell in cells) or (even and bool({*_NAMES, *_PLURALS} & {*cells}))
 
 
 def _of_table(text: str, suffix: str, path: Path) -> Pairs | None:
@@ -241,7 +260,7 @@ def _of_table(text: str, suffix: str, path: Path) -> Pairs | None:
     rows = list(read_rows(io.StringIO(text, newline=""), path, LabelError, suffix=suffix))
     rows = [(line, row) for line, row in rows if not row[0].startswith("#")]
     width = len(rows[0][1])
-    if suffix == ".tsv" and not _is_header(rows[0][1][0] if width == 1 else "\t".join(rows[0][1]), suffix):
+    if suffix == ".tsv" and not _is_header(["\t".join(row) for _, row in rows], suffix):
         return None
     if len(rows) == 1:
         return None

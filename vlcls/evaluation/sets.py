@@ -32,7 +32,7 @@ from vlcls.evaluation.shards import (
 from vlcls.evaluation.tables import SUFFIXES, read_table, table_images
 from vlcls.labelled import LabelledImages, labelled_folder
 from vlcls.labelled.rows import one_class_each
-from vlcls.labelled.scheme import label_scheme, read_truth
+from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
 from vlcls.labels import Labels
 
 __all__ = [
@@ -349,7 +349,10 @@ def _of_shards(shards: Shards, folder: Path, request: _Request, revision: str | 
     kind = "ints" if shards.multi_label else "int"
     if shards.names is None and request.labels is None:
         raise LabelError(f"{where}: there is no {CLASS_NAMES} in {folder}: give the labels")
-    scheme = label_scheme(kind, shards.names, request.labels, shards.values, where)
+    if shards.multi_label and shards.names is None and request.labels is not None:
+        scheme = Scheme(request.labels, None, True)  # of vectors, whose places are no ids
+    else:
+        scheme = label_scheme(kind, shards.names, request.labels, shards.values, where)
     truth = read_truth(shards.values, scheme, where)
     used = {place for classes in truth for place in classes}
     return EvaluationSet(
