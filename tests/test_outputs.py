@@ -230,3 +230,29 @@ def test_unread_images_have_neither(photos: Path) -> None:
     row = json.loads(out)
     assert (row["label"], row["id"], row["index"], row["score"], row["top_k"]) == (None, None, None, None, [])
     assert not isinstance(row["error"], VlclsError) and "bad.png" in row["error"]
+
+
+def test_ids_come_back_from_evaluate_and_compare(photos: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for folder, method in (("one", "name"), ("two", "photo")):
+        run("evaluate", "./photos", "-m", method, "-e", "conse", "-o", folder)
+        results = json.loads(Path(folder, "results.json").read_text())
+        (about,) = results["sets"].values()
+        assert about["ids"] == ["n01", "n02", "n03"]
+        predictions = parquet.read_table(Path(folder, results["cells"][0]["predictions"])).to_pylist()
+        for row in predictions:
+            assert row["true_id"] == f"n0{row['true'] + 1}" == Path(row["image"]).parent.name
+            assert row["predicted_id"] == f"n0{row['predicted'] + 1}"
+        for row in csv.DictReader(Path(folder, "confusions.csv").read_text().splitlines()):
+            assert {row["true_id"], row["predicted_id"]} <= {"n01", "n02", "n03"}
+    run("compare", "one", "two", "--flips", "flips.jsonl")
+    for row in map(json.loads, Path("flips.jsonl").read_text().splitlines()):
+        assert row["truth_id"] == Path(row["image"]).parent.name and row["before_id"] != row["after_id"]
+
+
+def test_every_row_of_flips_has_ids() -> None:
+    from vlcls.editing import Flip
+    from vlcls.evaluation.comparison import Flip as OfRuns
+
+    for kind in (Flip, OfRuns):
+        assert {"before_id", "after_id", "truth_id"} <= set(kind.__annotations__)

@@ -51,6 +51,7 @@ class Flip:
         name: The image.
         before, after: The classes.
         truth: Its true class, if that is known.
+        before_id, after_id, truth_id: Their ids.
         direction: From right or wrong to right or wrong; "changed" if the truth is not known.
     """
 
@@ -59,6 +60,9 @@ class Flip:
     after: str
     truth: str | None
     direction: Direction
+    before_id: str
+    after_id: str
+    truth_id: str | None
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,9 @@ def _flips(
                 after.reported[is_now],
                 None if truth is None else after.reported[int(truth[row])],
                 direction,
+                before.ids[was],
+                after.ids[is_now],
+                None if truth is None else after.ids[int(truth[row])],
             )
         )
     return tuple(result)

@@ -15,7 +15,10 @@ from vlcls.files.arrays import read_npy, read_npz
 from vlcls.files.parquet import parquet_schema, read_parquet
 
 #: Columns and array names that hold embeddings in the wild, first choice first.
-_EMBEDDING_NAMES = ("{kind}_embedding", "{kind}_embeddings", "{kind}_emb", "embedding", "embeddings", "emb")
+_EMBEDDING_NAMES = (
+    *("{kind}_embedding", "{kind}_embeddings", "{kind}_embeds", "{kind}_emb", "{kind}_features"),
+    *("embedding", "embeddings", "embeds", "emb", "features"),
+)
 _NAME_COLUMNS = ("image_path", "path", "file_name", "url", "key", "caption", "text")
 
 

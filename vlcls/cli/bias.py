@@ -186,8 +186,8 @@ def bias(
 
     with opened(None if apply is not None else output) as stream:
         write = write_json if kind is BiasFormat.json else write_text
-        labels = ready.labels.reported
-        write(report, asked, study.shape_decisions(report, held_out), embedded.name, labels, stream)
+        shapes = study.shape_decisions(report, held_out)
+        write(report, asked, shapes, embedded.name, ready.labels, stream)
     for message in embedded.errors.values():
         say_not_read(message)
     if embedded.errors:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vlcls.bias import BiasReport, Effect, FailureMode, GroupAccuracy, HeldOut, ShapeDecisions, Suggestion
+    from vlcls.labels import Labels
 
 Shapes = Mapping[str, "tuple[ShapeDecisions, ...]"]
 #: Rows of a table, and names of examples.
@@ -18,10 +19,12 @@ _ROWS, _EXAMPLES = 20, 3
 
 
 def write_json(
-    report: BiasReport, held: HeldOut | None, shapes: Shapes, name: str, labels: Sequence[str], stream: TextIO
+    report: BiasReport, held: HeldOut | None, shapes: Shapes, name: str, classes: Labels, stream: TextIO
 ) -> None:
-    """All that was found; "held_out_figures" only if they were asked for."""
-    found: dict[str, Any] = {"set": name, **report.to_json(labels)}
+    """All that was found, and the ids of the classes; "held_out_figures" only if they were asked for."""
+    labels = classes.reported
+    ids = [{"label": label, "id": own} for label, own in zip(labels, classes.ids, strict=True)]
+    found: dict[str, Any] = {"set": name, "classes": ids, **report.to_json(labels)}
     if held is not None:
         found["held_out_figures"] = held.to_json(labels)
     if shapes:
@@ -32,12 +35,13 @@ def write_json(
 
 
 def write_text(
-    report: BiasReport, held: HeldOut | None, shapes: Shapes, name: str, labels: Sequence[str], stream: TextIO
+    report: BiasReport, held: HeldOut | None, shapes: Shapes, name: str, classes: Labels, stream: TextIO
 ) -> None:
     """For people: suggestions first, then what they rest on."""
     from vlcls.bias.summary import conclusion, empty_searches
     from vlcls.cli.console import Console
 
+    labels = classes.reported
     console = Console(
         file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True,
         width=None if stream.isatty() else 160,

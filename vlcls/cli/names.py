@@ -55,6 +55,7 @@ from vlcls.files.terminal import printable
 
 if TYPE_CHECKING:
     from vlcls.explain import NameReading, Suggestion
+    from vlcls.labels import Labels
 
 app = typer.Typer(no_args_is_help=True, help="Read learned names, add classes, test them.")
 
@@ -143,7 +144,7 @@ def inspect(
         return
     with opened(output) as stream:
         if kind is Format.jsonl:
-            _write_jsonl(readings, suggested, found, stream)
+            _write_jsonl(readings, suggested, found, ready.labels, stream)
         else:
             from vlcls.cli.names_table import write_table
 
@@ -261,17 +262,21 @@ def _write_jsonl(
     readings: Sequence[NameReading],
     suggested: dict[int, tuple[Suggestion, ...]],
     found: Judged | None,
+    labels: Labels,
     stream: Any,
 ) -> None:
     from dataclasses import asdict
 
+    ids = dict(zip(labels.reported, labels.ids, strict=True))
     for reading in readings:
         names = [vars(each) for each in suggested.get(reading.index, ())]
-        row = {"kind": "name", **asdict(reading), "strayed": reading.strayed, "suggestions": names}
+        own = {"kind": "name", "label": reading.label, "id": labels.ids[reading.index]}
+        row = {**own, **asdict(reading), "strayed": reading.strayed, "suggestions": names}
         stream.write(json_text(row) + "\n")
     if found is None:
         return
     for doubt in found.doubts:
-        stream.write(json_text({"kind": "label", **vars(doubt)}) + "\n")
+        both = {"label_id": ids[doubt.label], "predicted_id": ids[doubt.predicted]}
+        stream.write(json_text({"kind": "label", **vars(doubt), **both}) + "\n")
     about = {"kind": "judged", "by": found.by.value, "judged": found.judged, "not_judged": found.left}
     stream.write(json_text(about) + "\n")

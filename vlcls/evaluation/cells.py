@@ -205,6 +205,8 @@ def _predictions(data: EmbeddedSet, seeds: Sequence[int], found: Sequence[Outcom
     }
     for name in ("predicted", "confidence", "rank", "nll", "brier"):
         columns[name] = np.concatenate([getattr(one, name) for one in found])
+    ids = np.array(data.labels.ids, dtype=object)
+    columns |= {f"{name}_id": ids[columns[name]] for name in ("true", "predicted")}
     for column, values in data.groups.items():
         columns[f"group:{column}"] = list(values) * count
     return columns

@@ -37,6 +37,7 @@ class Flip:
         set, encoder, method, seed: In which predictions.
         image: Its name.
         truth, before, after: Names of classes.
+        truth_id, before_id, after_id: Their ids.
         direction: "gained" is right only after, "lost" only before, "still wrong" neither.
     """
 
@@ -49,6 +50,9 @@ class Flip:
     before: str
     after: str
     direction: Direction
+    truth_id: str
+    before_id: str
+    after_id: str
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,9 @@ class _Side:
         found: list[str] = self.results["sets"][name]["classes"]
         return found
 
+    def ids(self, name: str) -> list[str]:
+        return self.results["sets"][name].get("ids") or self.classes(name)
+
     def content(self, name: str) -> str | None:
         found: str | None = self.results["sets"][name].get("content_sha256")
         return found
@@ -224,6 +231,7 @@ def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapp
     _check_truth(first, second, rows, others, sides, name)
     difference = compare_right(second.right[:, others], first.right[:, rows])
     names = [*sides[0].classes(name), *sides[1].classes(name)]
+    ids = [*sides[0].ids(name), *sides[1].ids(name)]
     return CellChange(
         *own,
         metric="top1",
@@ -234,7 +242,7 @@ def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapp
         only_after=len(second) - len(rows),
         difference=difference,
         shared_seeds=len(set(first.seeds) & set(second.seeds)),
-        flips=tuple(_flips(first, second, rows, others, names, own)),
+        flips=tuple(_flips(first, second, rows, others, list(zip(names, ids, strict=True)), own)),
     )
 
 
@@ -288,7 +296,7 @@ def _check_truth(
 
 def _flips(
     first: Predictions, second: Predictions, rows: NDArray[np.int64], others: NDArray[np.int64],
-    names: Sequence[str], own: _Name,
+    names: Sequence[tuple[str, str]], own: _Name,
 ) -> Iterator[Flip]:  # fmt: skip
     for seed in (seed for seed in first.seeds if seed in second.seeds):
         old = first.predicted[first.seeds.index(seed)][rows]
@@ -298,8 +306,11 @@ def _flips(
             kind: Direction = "still wrong"
             if truth[row] in (old[row], new[row]):
                 kind = "gained" if new[row] == truth[row] else "lost"
-            is_, was, became = (names[index] for index in (truth[row], old[row], new[row]))
-            yield Flip(*own, seed, first.images[rows[row]], is_, was, became, kind)
+            (is_, own_id), (was, was_id), (became, new_id) = (
+                names[index] for index in (truth[row], old[row], new[row])
+            )
+            image = first.images[rows[row]]
+            yield Flip(*own, seed, image, is_, was, became, kind, own_id, was_id, new_id)
 
 
 # ---- what else differs ---------------------------------------------------------------------------------
@@ -333,7 +344,7 @@ def _differing(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
         old, new = before.get(key), after.get(key)
         if old == new:
             continue
-        if key == "classes":
+        if key in ("classes", "ids"):
             gone, come = _missing(old or (), new or ()), _missing(new or (), old or ())
             old, new = gone or "in this order", come or "in another order"
         yield Change(f"{where}{key}", old, new)

@@ -33,7 +33,7 @@ _COLUMNS = (
 _ESTIMATES = (
     "top1", "top5", "mean_class_recall", "mean_average_precision", "nll", "brier", "ece", "mce",
 )  # fmt: skip
-_CONFUSION = ("set", "encoder", "method", "true", "predicted", "count")
+_CONFUSION = ("set", "encoder", "method", "true", "predicted", "count", "true_id", "predicted_id")
 _LONGEST_NAME = 180
 
 
@@ -74,9 +74,17 @@ def _confusions(results: Mapping[str, Any], cell: Mapping[str, Any], folder: Pat
     for predicted in found.predicted:
         pairs.update(zip(found.truth.tolist(), predicted.tolist(), strict=True))
     classes = results["sets"][cell["set"]]["classes"]
+    ids = results["sets"][cell["set"]].get("ids") or classes
     place = {part: cell[part] for part in ("set", "encoder", "method")}
     return [
-        {**place, "true": classes[true], "predicted": classes[predicted], "count": _mean(count, found)}
+        {
+            **place,
+            "true": classes[true],
+            "predicted": classes[predicted],
+            "count": _mean(count, found),
+            "true_id": ids[true],
+            "predicted_id": ids[predicted],
+        }
         for (true, predicted), count in pairs.most_common()
         if true != predicted
     ]

@@ -121,6 +121,7 @@ class _Evaluation:
         self.sets[given.name] = {
             "source": dict(given.source),
             "classes": list(given.labels.reported),
+            "ids": list(given.labels.ids),
             "images": len(data),
             "unreadable": [{"image": name, "error": error} for name, error in data.errors.items()],
             "content_sha256": data.content,
@@ -243,8 +244,8 @@ class _Evaluation:
         other = shift.after if data.name == shift.before else shift.before
         part = data.restricted(f"{data.name} ({len(places)} classes of {other})", places)
         self.sets[part.name] = self.sets[data.name] | {
-            "classes": list(part.labels.reported), "images": len(part), "unreadable": [], "problems": [],
-            "content_sha256": part.content,
+            "classes": list(part.labels.reported), "ids": list(part.labels.ids), "images": len(part),
+            "unreadable": [], "problems": [], "content_sha256": part.content,
         }  # fmt: skip
         given = next(each for each in self.plan.sets if each.name == data.name)
         found = self._cells(given, part, encoder, self._methods)

@@ -218,6 +218,7 @@ class UnreadableOf(FileModel):
 class SetOf(FileModel):
     source: dict[str, Any]
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    ids: tuple[str, ...] | None = None  # files of before it was there have none
     images: Several
     unreadable: tuple[UnreadableOf, ...]
     content_sha256: str | None
