@@ -141,13 +141,19 @@ def explanations_of(run, image, arguments):
     return [json.loads(line) for line in out.splitlines()]
 
 
+def test_a_heat_map_of_any_text(run, folder, cat, tmp_path):
+    arguments = ("-d", folder / "descriptors.json", "-e", "conse", "--save")
+    code, _, err = run("explain", cat, *arguments, tmp_path / "e.png", "--heatmap-of", "pointy ears")
+    assert code == 0 and "did you mean 'pointed ears'?" in err and "this text alone" in err
+    run("explain", cat, *arguments, tmp_path / "other.png", "--heatmap-of", "two wheels")
+    assert (tmp_path / "e.png").read_bytes() != (tmp_path / "other.png").read_bytes()
+
+
 def test_heat_maps_that_cannot_be(run, folder, cat, model_spec, tmp_path):
     arguments = ("-d", folder / "descriptors.json")
     code, out, err = run("explain", cat, *arguments, "-e", "conse", "--heatmap")
     assert (code, out) == (2, "") and "--save PATH" in err
     picture = ("--save", tmp_path / "e.png")
-    code, out, err = run("explain", cat, *arguments, "-e", "conse", *picture, "--heatmap-of", "pointy ears")
-    assert (code, out) == (1, "") and "'pointy ears'; did you mean 'pointed ears'?" in err
     code, out, err = run("explain", cat, *arguments, "-e", model_spec("hf-align"), *picture, "--heatmap")
     assert (code, out) == (1, "") and "no heat map of a Align" in err and "Traceback" not in err
     assert not (tmp_path / "e.png").exists()

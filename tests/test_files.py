@@ -279,6 +279,12 @@ def test_arrays_come_back(tmp_path: Path):
         read_safetensors(tmp_path / "nan.safetensors", LabelError)
 
 
+def test_no_length_of_a_header_looks_like_a_pickle(tmp_path: Path):
+    for size in range(300, 700, 8):  # among them 640, which begins as a pickle does
+        save_file({"a": np.zeros(2, np.float32)}, tmp_path / "a.safetensors", {"x": "y" * size})
+        read_safetensors(tmp_path / "a.safetensors", LabelError)
+
+
 def test_hashes_name_what_changed(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"one")
     known = {"a": file_sha256(tmp_path / "a")}

@@ -45,7 +45,6 @@ ALLOWED = {
         "limits",
         "retrieval",
         "slots",
-        "wordnet",
     },
     "evaluation": {
         *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),

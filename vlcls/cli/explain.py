@@ -35,6 +35,7 @@ from vlcls.cli.options import (
 from vlcls.cli.output import json_text, opened, picture_to_write
 from vlcls.cli.progress import bar, is_main_process
 from vlcls.cli.terminal import say, say_not_read
+from vlcls.errors import DescriptorError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +103,7 @@ def explain(
     heatmap_of: Annotated[
         str | None,
         typer.Option(
-            metavar="DESCRIPTOR", rich_help_panel=OUTPUT, help="The same, of this descriptor."
+            metavar="TEXT", rich_help_panel=OUTPUT, help="The same, of this descriptor, or of any text."
         ),
     ] = None,
     format: Annotated[
@@ -298,8 +299,12 @@ def _check_heatmap(classifier: Classifier, descriptor: str | None) -> None:
     from vlcls.explain import descriptor_embedding, usable_method
 
     usable_method(classifier.encoder)
-    if descriptor is not None:
+    if descriptor is None:
+        return
+    try:
         descriptor_embedding(cast("PromptClassifier", classifier), descriptor)
+    except DescriptorError as error:  # a slip of the pen, or meant
+        typer.echo(f"note: {error}; the heat map is of this text alone", err=True)
 
 
 def _overlays(

@@ -30,6 +30,7 @@ from vlcls.evaluation.shards import (
     read_templates,
 )
 from vlcls.evaluation.tables import SUFFIXES, read_table, table_images
+from vlcls.files.reading import regular_file
 from vlcls.labelled import LabelledImages, labelled_folder
 from vlcls.labelled.rows import one_class_each
 from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
@@ -133,7 +134,9 @@ def open_set(
     if local.exists():
         if revision:
             raise EvaluationError(f"{text}: only data sets on the Hub have revisions")
-        return _open_file(local, request) if local.is_file() else _open_folder(local, request)
+        if local.is_dir():
+            return _open_folder(local, request)
+        return _open_file(regular_file(local, EvaluationError), request)
     if local.is_absolute() or text.startswith((".", "~")) or not _HUB_ID.fullmatch(text):
         raise EvaluationError(f"{text}: no such file or folder")
     return _open_hub(request)

@@ -143,6 +143,8 @@ def read_class_names(folder: Path) -> list[str] | None:
     lines = [line.strip() for line in read_lines(path, EvaluationError)]
     while lines and not lines[-1]:
         lines.pop()
+    if not lines:
+        raise EvaluationError(f"{path}: there is no class name in it")
     if "" in lines:
         raise EvaluationError(f"{path}: line {lines.index('') + 1} is blank: every line must be a class name")
     return lines

@@ -48,15 +48,18 @@ def descriptor_overlay(
         explanation: Of that image.
         image: The image itself.
         descriptor: As it was written; the one with the greatest part in the score unless given. If the
-            predicted class does not have it, the first class that does lends it.
+            predicted class does not have it, the first class that does lends it; if none does, the map is
+            of this text alone.
         method: As for `heat_map`.
 
     Raises:
-        DescriptorError: No class has that descriptor.
         EncoderError: Heat maps of this encoder cannot be made.
     """
     chosen = explanation.predicted.contributions[0].text if descriptor is None else descriptor
-    embedding = descriptor_embedding(classifier, chosen, explanation.predicted.index)
+    try:
+        embedding = descriptor_embedding(classifier, chosen, explanation.predicted.index)
+    except DescriptorError:
+        embedding = classifier.encoder.encode_texts([chosen])[0]
     heat = heat_map(classifier.encoder, image, embedding, method)
     return Overlay(chosen, _visible(image_pixels(classifier.encoder, image)), heat)
 

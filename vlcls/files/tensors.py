@@ -28,7 +28,8 @@ def read_safetensors(
     from safetensors import SafetensorError, safe_open
 
     path = regular_file(path, error)
-    if read_prefix(path, error)[:2] in (b"\x80\x02", b"\x80\x04", b"PK"):
+    head = read_prefix(path, error)  # eight bytes of length, and JSON
+    if head[8:9] != b"{" and head.startswith((b"\x80", b"PK")):
         raise error(f"{path}: a pickle or zip, not safetensors; such files can run code and are not opened")
     try:
         with safe_open(path, "np") as file:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import LabelError
+from vlcls.files.terminal import shortened
 from vlcls.image_sources import ImageSource
 from vlcls.labelled.places import (
     counted,
@@ -67,7 +68,7 @@ def label_scheme(
         LabelError: Neither names nor values that would tell the classes; values that are none of the labels.
     """
     many = kind.endswith("s") and kind != "class"
-    distinct = None if values is None else _distinct(values, many)
+    distinct = None if values is None else _distinct(values, many, where)
     if own is not None:
         if given is None:
             return Scheme(own_labels(own), None, many)
@@ -92,8 +93,12 @@ def label_scheme(
     return Scheme(given, counted(distinct, given), many)
 
 
-def _distinct(values: Iterable[Any], many: bool) -> list[Any]:
-    flat = (one for value in values if value is not None for one in (value if many else (value,)))
+def _distinct(values: Iterable[Any], many: bool, where: str) -> list[Any]:
+    flat = [one for value in values if value is not None for one in (value if many else (value,))]
+    if odd := [one for one in flat if isinstance(one, (list, dict))]:
+        raise LabelError(
+            f"{where}: {shortened(repr(odd[0]))} is no class: names or whole numbers are expected"
+        )
     return [value for value in dict.fromkeys(map(_stripped, flat)) if not is_missing(value)]
 
 
