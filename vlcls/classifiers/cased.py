@@ -82,7 +82,6 @@ class Cased:
     """
 
     @takes(
-        encoder="loaded encoder",
         alpha="number",
         tau="number",
         retrieved="whole",
@@ -90,7 +89,7 @@ class Cased:
         hint="text?",
         only="list?",
         blocked="list",
-        nouns="flag",
+        tagger="function?",
         cache="cache",
         progress="function?",
     )

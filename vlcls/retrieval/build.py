@@ -63,7 +63,6 @@ class BuildReport:
 @takes(
     captions="list",
     folder="path",
-    encoder="loaded encoder",
     dtype="text",
     index="text?",
     progress="function?",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlcls.store import EmbeddingStore
 
 
-@takes(captions="path", encoder="loaded encoder", store="store?", progress="function?", trust_index="flag")
+@takes(captions="path", store="store?", progress="function?", trust_index="flag")
 def open_captions(
     captions: str | Path,
     encoder: str | Encoder,
