@@ -302,6 +302,17 @@ def test_no_pickle_in_the_working_directory_is_opened(
     assert not mark.was_run
 
 
+def test_no_pickle_of_pandas_is_opened(tmp_path: Path, mark: Mark) -> None:
+    """As a suite may name one."""
+    from vlcls.errors import EvaluationError
+    from vlcls.evaluation.hf_sets import load_split
+
+    (tmp_path / "rows.pkl").write_bytes(pickle.dumps(mark))
+    with pytest.raises(EvaluationError, match="can run code"):
+        load_split("pandas", None, data_files=str(tmp_path / "rows.pkl"))
+    assert not mark.was_run
+
+
 # ---- what the package's own source calls ---------------------------------------------------------------
 
 #: Calls that can run code unless they are told not to: the argument that tells, and its value.
