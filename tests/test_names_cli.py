@@ -7,6 +7,7 @@ import json
 import sys
 
 import pytest
+from PIL import Image
 
 import vlcls
 from vlcls.cli import main
@@ -139,7 +140,9 @@ def test_names_to_pipe_with_suggestions_and_a_sheet(run, learned, photos, tmp_pa
     for path in photos.rglob("*.png"):  # dogs among the cats
         target = wrong / ("cat" if path.parent.name == "dog" else path.parent.name)
         target.mkdir(parents=True, exist_ok=True)
-        (target / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
+        image = Image.open(path).convert("RGB")
+        image.putpixel((0, 0), (1, 2, 3))  # another image than the one that was learned from
+        image.save(target / f"{path.parent.name}-{path.name}")
     code, _, err = run(
         "names", "inspect", learned, "-f", "jsonl", "-o", tmp_path / "names.jsonl", "--images", wrong,
         "--candidates", tmp_path / "candidates.txt", "--sheet", tmp_path / "sheet.png", "--doubts", "4",
@@ -155,30 +158,35 @@ def test_names_to_pipe_with_suggestions_and_a_sheet(run, learned, photos, tmp_pa
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_names_judge_only_what_they_did_not_learn_from(run, learned, photos, tmp_path):
+def test_the_names_judge_only_what_they_have_not_seen(run, photos, clip, tmp_path):
     import shutil
 
-    report = json.loads((learned / "training.json").read_text())
+    out = tmp_path / "names"
+    made = ("learn-names", photos, "-e", clip.spec, "--epochs", "1", "--shots", "3", "-o", out)
+    assert run(*made)[0] == 0
+    report = json.loads((out / "training.json").read_text())
     parts = {row["image"]: row["part"] for row in report["images"]}
-    learned_from = sum(part == "train" for part in parts.values())
-    shutil.copytree(learned, tmp_path / "copy")
-    for more in ((), ("--images", photos)):
-        asked = ("names", "inspect", tmp_path / "copy", "--judge", "names", *more)
-        code, out, err = run(*asked)
-        left = 24 - learned_from
-        if left:
-            assert f"judged: {left} images that the learned names did not learn from" in out
-            assert f"{learned_from} that they learned from were not judged" in out
-            rows = [json.loads(line) for line in run(*asked, "-f", "jsonl")[1].splitlines()]
-            for row in rows:
-                assert row["kind"] != "label" or parts[row["image"]] != "train"
-            assert rows[-1] == {"kind": "judged", "by": "names", "judged": left, "not_judged": learned_from}
-        assert code == 0
-    for row in report["images"]:
-        row["part"] = "train"
-    (tmp_path / "copy/training.json").write_text(json.dumps(report))
-    code, out, err = run("names", "inspect", tmp_path / "copy", "--judge", "names")
-    assert code == 0 and "learned from all 24 images" in err and "labels:" not in out
+    assert sorted(parts.values()) == ["held_out"] * 15 + ["train"] * 9
+    shutil.copytree(photos, tmp_path / "elsewhere")  # the same images by other names are the same images
+    for more in ((), ("--images", photos), ("--images", tmp_path / "elsewhere")):
+        asked = ("names", "inspect", out, "--judge", "names", *more)
+        code, said, err = run(*asked)
+        assert code == 0 and "judged: 15 images that the learned names have not seen" in said, err
+        assert "9 that they were made with were not judged" in said
+        rows = [json.loads(line) for line in run(*asked, "-f", "jsonl")[1].splitlines()]
+        assert rows[-1] == {"kind": "judged", "by": "names", "judged": 15, "not_judged": 9}
+        for row in rows:
+            own = row.get("image", "").replace("elsewhere", photos.name)
+            assert row["kind"] != "label" or parts.get(own) != "train"
+    for path in photos.rglob("*.png"):  # nothing is left but what they learned from
+        if parts[str(path)] == "train":
+            target = tmp_path / "seen" / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    asked = ("names", "inspect", out, "--images", tmp_path / "seen")
+    assert "judged: 9 images, each by a probe" in run(*asked)[1]
+    code, said, err = run(*asked, "--judge", "names")
+    assert code == 0 and "made with all 9 images" in err and "labels:" not in said
 
 
 def test_images_that_cannot_be_read_are_said(run, learned, photos, tmp_path):
@@ -187,7 +195,7 @@ def test_images_that_cannot_be_read_are_said(run, learned, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     next((tmp_path / "photos").rglob("*.png")).write_bytes(b"no image")
     code, out, err = run("names", "inspect", learned, "--images", tmp_path / "photos")
-    assert code == 3 and "not read: " in err and "judged: 23 images that the learned names did not" in out
+    assert code == 3 and "not read: " in err and "judged: 23 images, each by a probe" in out
     # Nothing to draw is no error.
     sheet = tmp_path / "sheet.png"
     code, _, err = run("names", "inspect", learned, "--doubts", "0", "--sheet", sheet)

@@ -50,10 +50,4 @@ def checked(
 
 def part_of(images: LabelledEmbeddings, rows: NDArray[np.int64]) -> LabelledEmbeddings:
     """Some of the images."""
-    chosen = rows.tolist()
-    return LabelledEmbeddings(
-        images.embeddings[chosen],
-        images.class_indices[chosen],
-        {name: tuple(values[row] for row in chosen) for name, values in images.groups.items()},
-        tuple(images.names[row] for row in chosen),
-    )
+    return images.some(rows.tolist())

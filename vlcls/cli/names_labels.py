@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from vlcls.explain import Doubt
     from vlcls.labelled import LabelledEmbeddings, LabelledImages
 
-TRAIN = "train"
+HELD_OUT = "held_out"
 
 
 class Judge(str, Enum):
@@ -45,8 +44,8 @@ class Judged:
     def said(self) -> str:
         """Which images were judged, and by what."""
         if self.by is Judge.names:
-            left = f"; {self.left} that they learned from were not judged" if self.left else ""
-            return f"{self.judged} images that the learned names did not learn from, by these names{left}"
+            left = f"; {self.left} that they were made with were not judged" if self.left else ""
+            return f"{self.judged} images that the learned names have not seen, by these names{left}"
         left = f"; {self.left} alone in their class were not judged" if self.left else ""
         return f"{self.judged} images, each by a probe that did not learn from it (five folds){left}"
 
@@ -70,24 +69,32 @@ def judged_labels(
     given, learned_from = _given(folder, images, ready)
     if given is None:
         return None
-    kept = [row for row, source in enumerate(given.sources) if _place(source.name) not in learned_from]
-    left = len(given) - len(kept)
-    by = by or (Judge.names if images is not None and kept else Judge.out_of_fold)
-    if by is Judge.names and not kept:
+    embedded = embedded_images(given, ready, cache)
+    errors = tuple(embedded.errors.values())
+    new = _new_rows(embedded, learned_from, ready.fitted.labelled)
+    left = len(embedded) - len(new)
+    by = by or (Judge.names if images is not None and new else Judge.out_of_fold)
+    if by is Judge.out_of_fold:
+        found = doubted_out_of_fold(embedded, ready.labels.reported)
+        return Judged(by, found.doubts, found.judged, found.left, errors)
+    if not new:
         say(
-            f"the names learned from all {left} images: their labels are not judged (--judge out-of-fold "
+            f"the names were made with all {left} images: their labels are not judged (--judge out-of-fold "
             "judges each by what the others say, --images FOLDER others)",
             err=True,
         )
         return None
-    if by is Judge.names:
-        given = _some(given, kept)
-    embedded: LabelledEmbeddings = embedded_images(given, ready, cache)
-    errors = tuple(embedded.errors.values())
-    if by is Judge.names:
-        return Judged(by, doubted_labels(ready, embedded), len(embedded), left, errors)
-    found = doubted_out_of_fold(embedded, ready.labels.reported)
-    return Judged(by, found.doubts, found.judged, found.left, errors)
+    return Judged(by, doubted_labels(ready, embedded.some(new)), len(new), left, errors)
+
+
+def _new_rows(embedded: LabelledEmbeddings, places: frozenset[Path], contents: frozenset[str]) -> list[int]:
+    """The images that nothing was learned from: neither where they lie nor what is in them is known."""
+    keys = [key.hex() for key in embedded.keys] or [""] * len(embedded)
+    return [
+        row
+        for row, (name, key) in enumerate(zip(embedded.names, keys, strict=True))
+        if key not in contents and _place(name) not in places
+    ]
 
 
 def _given(
@@ -100,7 +107,7 @@ def _given(
 
     path, report = folder / REPORT, read_report(folder)
     rows = () if report is None else report.images
-    learned_from = frozenset(_place(row.image) for row in rows if row.part == TRAIN)
+    learned_from = frozenset(_place(row.image) for row in rows if row.part != HELD_OUT)
     if images is not None:
         return labelled_folder(images, ready.labels), learned_from
     if report is None:
@@ -119,17 +126,6 @@ def _given(
     sources = as_sources([image for image, _ in there])
     indices = tuple(places[own] for _, own in there)
     return LabelledImages(sources, indices, {}, ready.labels), learned_from
-
-
-def _some(images: LabelledImages, rows: Sequence[int]) -> LabelledImages:
-    from vlcls.labelled import LabelledImages
-
-    return LabelledImages(
-        [images.sources[row] for row in rows],
-        tuple(images.class_indices[row] for row in rows),
-        {name: tuple(values[row] for row in rows) for name, values in images.groups.items()},
-        images.labels,
-    )
 
 
 def _place(name: str) -> Path:

@@ -60,6 +60,17 @@ class LabelledEmbeddings:
     def __len__(self) -> int:
         return len(self.names)
 
+    def some(self, rows: Sequence[int]) -> LabelledEmbeddings:
+        """Some of the images; what could not be read stays said."""
+        return LabelledEmbeddings(
+            self.embeddings[rows],
+            self.class_indices[rows],
+            {name: tuple(values[row] for row in rows) for name, values in self.groups.items()},
+            tuple(self.names[row] for row in rows),
+            self.errors,
+            tuple(self.keys[row] for row in rows) if self.keys else (),
+        )
+
 
 def embed_labelled(
     images: LabelledImages,
