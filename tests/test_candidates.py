@@ -95,6 +95,27 @@ def test_only_nouns_adjectives_and_participles_are_left():
     assert candidate_names(["with from into the and them", "the with"]) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("boat sailing on the sea", ["boat", "sea"]), ("man hanging a picture on the wall", ["man", "wall"]),
+        ("broken wooden toy on a table", ["table", "toy"]), ("dog running in the park", ["dog", "park"]),
+        ("ring and string beside a building", ["building", "ring", "string"]),
+        ("sailing hanging running", []),
+        ("king at a wedding under the ceiling", ["ceiling", "king", "wedding"]),
+        ("skiing swimming dental", []),
+    ],
+)  # fmt: skip
+def test_nouns_alone(text: str, names: list[str]):
+    """A tagger takes "sailing" for a noun and "hanging", by its place, for one or the other."""
+    assert candidate_names([text, text], nouns=True) == names
+    found = candidate_names([text, text])
+    assert set(names) <= set(found)
+    # Whoever says what alone may be found means it.
+    words = frozenset(found)
+    assert candidate_names([text, text], nouns=True, only=words) == found
+
+
 def test_every_tag_of_the_tagger_is_accounted_for():
     from vlcls.classifiers.candidates import _hanta
 

@@ -157,6 +157,33 @@ def test_only_block_hint_and_alpha(run, database, images, tmp_path):
     assert code == 1 and "no tagger 'nltk'" in err
 
 
+def test_nouns_alone_unless_all_words_are_asked_for(run, database, images):
+    from vlcls.classifiers.candidates import candidate_names
+
+    def rows(*options):
+        code, out, _ = run("discover", images, "-c", database, "-f", "jsonl", *options)
+        assert code == 0
+        return [json.loads(line) for line in out.splitlines()]
+
+    nouns, words = rows(), rows("--all-words")
+    assert nouns == rows("--nouns") != words
+    for some, found in ((True, nouns), (False, words)):
+        for row in found:
+            own = candidate_names([caption["caption"] for caption in row["captions"]], nouns=some)
+            assert sorted(row["candidates"]) == (own or ["object"])
+
+
+def test_a_name_that_takes_too_much_is_warned_of(run, database, images, monkeypatch):
+    from vlcls.classifiers import wide_names
+
+    assert "warning" not in run("discover", images, "-c", database)[2]
+    for name, value in (("LEAST_IMAGES", 1), ("LEAST_SHARE", 0), ("LEAST_KINDS", -1), ("_NEARLY_ALL", 0)):
+        monkeypatch.setattr(wide_names, name, value)
+    for options in ((), ("--summary",), ("--method", "caption")):
+        code, out, err = run("discover", images, "-c", database, *options)
+        assert code == 0 and "warning: “" in err and " of 5 images" in err and "warning" not in out
+
+
 def test_the_closest_caption(run, database, images):
     code, out, _ = run("discover", images, "-c", database, "--method", "caption", "-f", "jsonl")
     rows = [json.loads(line) for line in out.splitlines()]

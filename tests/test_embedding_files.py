@@ -1,5 +1,9 @@
 """Embeddings made elsewhere: every format, and what is wrong with a file."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -157,3 +161,20 @@ def test_metadata_that_does_not_fit_is_said(tmp_path):
     pq.write_table(pa.table({"image_path": ["a"]}), tmp_path / "metadata" / "metadata_0.parquet")
     with pytest.warns(VlclsWarning, match="1 names in its metadata for 5 embeddings: rows are numbered"):
         assert read_embeddings(tmp_path, "image").names == list("01234")
+
+
+FEW_FILES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from vlcls.embedding_files import read_embeddings
+print(len(read_embeddings(sys.argv[1], "image").rows))
+"""
+
+
+def test_a_folder_of_more_files_than_may_be_open(tmp_path: Path):
+    pytest.importorskip("resource")
+    (tmp_path / "img_emb").mkdir()
+    for number in range(101):
+        np.save(tmp_path / "img_emb" / f"img_emb_{number}.npy", ROWS)
+    done = subprocess.run([sys.executable, "-c", FEW_FILES, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout == f"{101 * len(ROWS)}\n", done.stderr

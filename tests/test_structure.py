@@ -45,6 +45,7 @@ ALLOWED = {
         "limits",
         "retrieval",
         "slots",
+        "wordnet",
     },
     "evaluation": {
         *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),

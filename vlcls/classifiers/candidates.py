@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import CaptionError, MissingExtraError
+from vlcls.wordnet import lemmas
 
 #: Words that say what kind of picture it is.
 PICTURE_WORDS = frozenset(
@@ -27,6 +28,8 @@ PICTURE_WORDS = frozenset(
 )
 #: Penn tags of words that may name something: nouns, adjectives, participles.
 KEPT_TAGS = frozenset(["NN", "NNS", "NNP", "NNPS", "JJ", "JJR", "JJS", "VBG", "VBN"])
+#: Those of nouns alone. Not in the paper, nor is `_is_thing`.
+NOUN_TAGS = frozenset(["NN", "NNS", "NNP", "NNPS"])
 #: What stands for an image whose captions leave no word.
 FALLBACK = "object"
 
@@ -47,6 +50,8 @@ PENN = {
 
 Tagger = Callable[[Sequence[str]], Sequence[str]]
 
+#: WordNet 3.0 numbers its acts and sports ("running") below its animals, of which this is the first.
+_FIRST_THING = 1313093
 _LEAST_COUNT = 2
 _SHORTEST = 3
 # Not in the paper. The time that tagging and singularising take grows with the square of a word's length, and
@@ -69,6 +74,7 @@ def candidate_names(
     *,
     only: frozenset[str] | None = None,
     blocked: frozenset[str] = frozenset(),
+    nouns: bool = False,
 ) -> list[str]:
     """The words of captions that pass the filter, sorted; none if none does.
 
@@ -77,6 +83,8 @@ def candidate_names(
         tagger: Gives each of some words its Penn tag; HanTa by default.
         only: Words, as `normal_words` gives them, that alone may remain.
         blocked: Words, likewise, that are dropped as `PICTURE_WORDS` are.
+        nouns: Nouns alone, and of words in -ing ("hanging", which taggers take for one) only things ("ring"),
+            in place of adjectives and participles too; words of `only` stay what they are.
     """
     words = caption_words(captions)
     words = [word for word in words if word not in PICTURE_WORDS and word not in blocked]
@@ -86,7 +94,27 @@ def candidate_names(
     least = min(_LEAST_COUNT, max(counts.values(), default=0))
     words = [word for word in words if counts[word] >= least]
     tags = (tagger or hanta_tags)(words) if words else []
+    if nouns and only is None:
+        return sorted(
+            {word for word, tag in zip(words, tags, strict=True) if tag in NOUN_TAGS and _is_thing(word)}
+        )
     return sorted({word for word, tag in zip(words, tags, strict=True) if tag in KEPT_TAGS})
+
+
+def _is_thing(word: str) -> bool:
+    return not word.endswith("ing") or word in _things_in_ing()
+
+
+@lru_cache(maxsize=1)
+def _things_in_ing() -> frozenset[str]:
+    """Nouns in -ing that name something, by WordNet: "ring", "building", and not "sailing", "running"."""
+    return frozenset(
+        lemma.lower()
+        for synset, own in lemmas().items()
+        if int(synset[1:]) >= _FIRST_THING
+        for lemma in own
+        if lemma.lower().endswith("ing")
+    )
 
 
 def caption_words(captions: Iterable[str]) -> list[str]:

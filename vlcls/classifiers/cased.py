@@ -89,7 +89,7 @@ class Cased:
         hint="text?",
         only="list?",
         blocked="list",
-        tagger="function?",
+        nouns="flag",
         cache="cache",
         progress="function?",
     )
@@ -105,6 +105,7 @@ class Cased:
         hint: str | None = None,
         only: Iterable[str] | None = None,
         blocked: Iterable[str] = (),
+        nouns: bool = False,
         tagger: Tagger | None = None,
         cache: bool | str | Path = True,
         progress: Callable[[int], None] | None = None,
@@ -122,6 +123,7 @@ class Cased:
                 image, those nearest to the hint are taken. Not in the paper.
             only: Names that alone may be found; several words count each. Not in the paper.
             blocked: Names that are never found. Not in the paper.
+            nouns: Only nouns may be found, see `candidate_names`; in the paper adjectives, participles too.
             tagger: See `vlcls.classifiers.candidates`.
             cache: Keep embeddings of words (and of the built-in captions) on disk.
             progress: Called with the number of built-in captions just embedded.
@@ -146,7 +148,7 @@ class Cased:
         self.only = None if only is None else normal_words(only)
         if self.only is not None and not self.only:
             raise ValueError("none of the words that alone may be found is an English word")
-        self.blocked, self.tagger = normal_words(blocked), tagger
+        self.blocked, self.nouns, self.tagger = normal_words(blocked), nouns, tagger
         self.words = WordEmbeddings(encoder, store)
         self._hint = self.words([hint])[0].cpu().numpy() if hint else None
 
@@ -156,7 +158,11 @@ class Cased:
         found = self._retrieve(images.cpu().numpy())
         names = [
             candidate_names(
-                (caption.text for caption in captions), self.tagger, only=self.only, blocked=self.blocked
+                (caption.text for caption in captions),
+                self.tagger,
+                only=self.only,
+                blocked=self.blocked,
+                nouns=self.nouns,
             )
             for captions, _ in found
         ]

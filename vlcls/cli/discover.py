@@ -35,6 +35,7 @@ from vlcls.files.terminal import csv_cells
 
 if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
+    from vlcls.classifiers.wide_names import NameSpread
 
 _CAPTION_WIDTH = 70
 #: The table leaves out what would read "0%".
@@ -96,6 +97,14 @@ def discover(
         str | None,
         typer.Option(metavar="WORDS", help="Names that are never found, likewise.", rich_help_panel=CLASSES),
     ] = None,
+    nouns: Annotated[
+        bool,
+        typer.Option(
+            "--nouns/--all-words",
+            help="Only nouns are names; or adjectives and participles too, as in the paper.",
+            rich_help_panel=CLASSES,
+        ),
+    ] = True,
     tagger: Annotated[
         str, typer.Option(help="Finds nouns: hanta, or spacy:MODEL.", rich_help_panel=CLASSES)
     ] = "hanta",
@@ -150,19 +159,21 @@ def discover(
     naming = _method(
         method, captions, top_k, cache, (encoder, device, precision), trust_index,
         alpha=alpha, retrieved=retrieve, hint=hint, only=_words(only), blocked=_words(block) or (),
-        tagger=tagger,
+        nouns=nouns, tagger=tagger,
     )  # fmt: skip
     from vlcls.classifiers.cased import Cased
     from vlcls.classifiers.vocabulary_free import discover as run
+    from vlcls.classifiers.wide_names import Watched
 
+    watched = Watched(naming)
     try:
         with bar("naming", len(sources)) as progress:
             found = run(
-                sources, naming,
+                sources, watched,
                 cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
                 progress=progress,
             )  # fmt: skip
-            _write(found, top_k, summary, save_labels, at_least, kind, output)
+            _write(found, top_k, summary, save_labels, at_least, kind, output, watched.spread)
     finally:
         if isinstance(naming, Cased):
             naming.close()
@@ -209,7 +220,7 @@ def _words(given: str | None) -> Sequence[str] | None:
 
 def _write(
     namings: Iterable[Naming], top_k: int, summary: bool, save_labels: Path | None, at_least: int,
-    format: Format, output: Path | None,
+    format: Format, output: Path | None, spread: NameSpread,
 ) -> None:  # fmt: skip
     from vlcls.classifiers.vocabulary_free import vocabulary_of
 
@@ -236,6 +247,8 @@ def _write(
         with opened(save_labels) as stream:
             stream.write("".join(f"{name}\n" for name in names))
         say(f"{save_labels}: {len(names)} names", err=True)
+    for wide in spread.wide():
+        say(f"warning: {wide}", err=True)
     _tell_of_failures(seen)
 
 

@@ -71,7 +71,7 @@ def save_picture(
         from matplotlib import rc_context
     except ImportError as error:
         raise MissingExtraError("a picture of an explanation", "plots") from error
-    from vlcls.store import write_atomically
+    from vlcls.files.writing import write_atomically
 
     second = against or explanation.runner_up
     shown = [explanation.predicted, *([second] if second else [])]
@@ -80,10 +80,7 @@ def save_picture(
         drawn = io.BytesIO()
         kind = path.suffix.lower()
         figure.savefig(drawn, format=kind[1:], dpi=200, metadata=_DATELESS[kind])
-    try:
-        return write_atomically(path.parent, path.name, drawn.getvalue())
-    except OSError as error:
-        raise VlclsError(f"{path} cannot be written: {error.strerror or error}") from error
+    return write_atomically(path, drawn.getvalue())
 
 
 def _opened(image: Any) -> Any:

@@ -44,7 +44,7 @@ def save_sheet(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("a contact sheet", "plots") from error
-    from vlcls.store import write_atomically
+    from vlcls.files.writing import write_atomically
 
     columns = min(_COLUMNS, len(doubts))
     rows = math.ceil(len(doubts) / columns)
@@ -65,10 +65,7 @@ def save_sheet(
     kind = path.suffix.lower()[1:]
     dateless = {} if kind == "png" else {"CreationDate": None, "ModDate": None}
     figure.savefig(drawn, format=kind, dpi=130, metadata=dateless)
-    try:
-        return write_atomically(path.parent, path.name, drawn.getvalue())
-    except OSError as error:
-        raise VlclsError(f"{path} cannot be written: {error.strerror or error}") from error
+    return write_atomically(path, drawn.getvalue())
 
 
 def _caption(doubt: Doubt) -> str:

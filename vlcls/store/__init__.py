@@ -13,9 +13,6 @@ name, so it is deleted and its embeddings are made anew; and a process that has 
 to read no more of it than the rows it is asked for.
 """
 
-from pathlib import Path
-
-from vlcls.files import writing
 from vlcls.store.folder import BadShard, Cleared, EmbeddingStore, PartitionInfo, Verified, default_root
 from vlcls.store.partition import Partition
 from vlcls.store.shards import KEY_BYTES, Identity, Kind, text_key
@@ -32,10 +29,4 @@ __all__ = [
     "Verified",
     "default_root",
     "text_key",
-    "write_atomically",
 ]
-
-
-def write_atomically(folder: Path, name: str, data: bytes) -> Path:
-    """`vlcls.files.writing.write_atomically`, for callers that have a folder and a name."""
-    return writing.write_atomically(folder / name, data)
