@@ -256,3 +256,15 @@ def test_every_row_of_flips_has_ids() -> None:
 
     for kind in (Flip, OfRuns):
         assert {"before_id", "after_id", "truth_id"} <= set(kind.__annotations__)
+
+
+def test_a_name_of_megabytes_is_cut_in_the_table_and_exact_in_json() -> None:
+    from vlcls.classifiers import Classification
+    from vlcls.cli.output import write_jsonl, write_table
+
+    rows = [Classification("A" * 200_000, (), error="no such file")]
+    table, lines = io.StringIO(), io.StringIO()
+    write_table(rows, table)
+    write_jsonl(rows, lines)
+    assert len(table.getvalue()) < 3000
+    assert json.loads(lines.getvalue())["image"] == "A" * 200_000

@@ -16,7 +16,7 @@ import typer
 
 from vlcls.errors import VlclsWarning
 from vlcls.files.json_text import to_json
-from vlcls.files.terminal import csv_cells, printable_json
+from vlcls.files.terminal import csv_cells, printable_json, shortened
 from vlcls.files.writing import check_output_file, check_output_folder, output_errors, replacing
 
 if TYPE_CHECKING:
@@ -195,12 +195,13 @@ def _table(rows: Iterable[tuple[Any, ...]], titles: Sequence[str]) -> Table:
 def _row(result: Classification) -> tuple[Any, ...]:
     from rich.text import Text
 
+    image = Text(shortened(result.image, _CELL))
     if result.error is not None:
-        return Text(result.image), Text("not read", "red"), "", "", Text("see below", "dim")
+        return image, Text("not read", "red"), "", "", Text("see below", "dim")
     first, *others = result.top_k
     second = Text(f"{others[0].label} {others[0].score:.0%}", "dim") if others else Text("")
     return (
-        Text(result.image),
+        image,
         Text(first.label, "bold green"),
         f"{first.score:.1%}",
         score_bar(first.score),
