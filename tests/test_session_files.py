@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 from editor_world import descriptors, make_images, make_material
+from typer.testing import CliRunner
 
 from vlcls.app import session as sessions
 from vlcls.app.actions import Request, act
 from vlcls.app.session import Look, Row
-from vlcls.app.session_files import SESSION, START, load, save
+from vlcls.app.session_files import SESSION, START, check_folder, load, locked, save
 from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
+from vlcls.cli import app
 from vlcls.errors import OutputError, SessionError
 from vlcls.files.json_text import parse_json
 
@@ -216,6 +218,31 @@ def test_what_is_no_file_is_refused(tmp_path: Path):
     os.mkfifo(folder / START)  # and no session: what a killed process leaves, if it were a file
     with pytest.raises(SessionError, match="in the way"):
         load(folder)
+
+
+def test_a_folder_is_checked_before_any_work(tmp_path: Path):
+    """By the command, before models are loaded and images embedded."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link" / "below"):
+        with pytest.raises(SessionError, match="is no folder; give another --session"):
+            check_folder(folder)
+    check_folder(tmp_path / "new" / "below")
+    assert not (tmp_path / "new").exists() and (tmp_path / "file").read_text() == "mine"
+    good(tmp_path)
+    check_folder(tmp_path)
+    lock = locked(tmp_path)
+    with pytest.raises(SessionError, match="in use by another"):
+        check_folder(tmp_path)
+    lock.release()
+    (tmp_path / SESSION).write_text("{")
+    with pytest.raises(SessionError, match="damaged session"):
+        check_folder(tmp_path)
+    pytest.importorskip("gradio")
+    found = CliRunner().invoke(
+        app, ["edit", "pacs", "--images", str(tmp_path / "none"), "--session", str(tmp_path), "--port", "0"]
+    )
+    assert found.exit_code != 0 and "damaged session" in str(found.exception)
 
 
 # ---- outputs that are full, or have something in their way -------------------------------------------------

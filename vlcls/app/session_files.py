@@ -56,6 +56,29 @@ def locked(folder: Path) -> BaseFileLock:
     return lock
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work, a folder that no session can be kept in; nothing is made.
+
+    Raises:
+        SessionError: A file is in the way, it cannot be written, another server uses it, or its session is
+            damaged.
+    """
+    if folder.is_dir():
+        lock = locked(folder)
+        try:
+            load(folder)
+        finally:
+            lock.release()
+        return
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise SessionError(f"{folder} cannot be written: {there} is no folder; give another --session")
+    if not os.access(there, os.W_OK):
+        raise SessionError(f"{folder} cannot be written: {there} is read-only; give another --session")
+
+
 def save(session: Session, folder: Path) -> None:
     """Write a session; its start only once.
 

@@ -116,12 +116,14 @@ def edit(
         from vlcls.app import material as materials
         from vlcls.app.more import asking
         from vlcls.app.serve import address, bound, build_app, serve
+        from vlcls.app.session_files import check_folder
         from vlcls.app.workbench import Workbench
         from vlcls.classifiers.prompt import DEFAULT_ENCODER
         from vlcls.descriptors import descriptor_names
         from vlcls.encoders import load_encoder
         from vlcls.files.named import is_built_in
 
+    check_folder(session.expanduser())
     listening = bound(host, port)
     built_in = is_built_in(given, descriptor_names(), "descriptor set")
     if Path(given).expanduser().is_dir() and not built_in:
