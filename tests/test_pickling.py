@@ -81,6 +81,17 @@ def test_a_classifier_without_names(clip: Encoder, picture: Any, tmp_path: Path)
         assert way(method)(embeddings) == method(embeddings)
 
 
+@pytest.mark.parametrize("weighting", [None, "autoclip", "softmax"])
+def test_a_classifier_that_has_worked(weighting: str | None, clip: Encoder, picture: Any, tmp_path: Path):
+    """With the store open, in threads, with weights."""
+    classifier = vlcls.build_classifier(["cat", "dog"], clip, weighting=weighting, cache=tmp_path / "store")
+    images = [picture(seed) for seed in range(3)]
+    expected = [found.score for found in classifier.predict(images, cache=tmp_path / "store", workers=2)]
+    for way in WAYS.values():
+        found = way(classifier).predict(images, cache=tmp_path / "store", workers=2)
+        assert [each.score for each in found] == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_saved_classifier_that_has_not_loaded_its_encoder(clip: Encoder, picture: Any, tmp_path: Path):
     folder = vlcls.build_classifier(["cat", "dog"], clip, cache=False).save_pretrained(tmp_path / "saved")
     classifier = vlcls.load(folder)
