@@ -117,10 +117,10 @@ def test_a_watched_method_counts_what_it_names():
         encoder = None
 
         def __call__(self, images: torch.Tensor) -> list[Naming]:
-            wide = [Prediction("sailing", 1.0, 0)]
+            wide = [Prediction("sailing", 1.0, 0, "sailing")]
             return [
                 Naming("", tuple(wide), fallback=kind == 7) if kind < 5 or kind == 7 else
-                Naming("", (Prediction(f"name {kind}", 1.0, 0),))
+                Naming("", (Prediction(f"name {kind}", 1.0, 0, f"name {kind}"),))
                 for kind in kinds
             ]  # fmt: skip
 
