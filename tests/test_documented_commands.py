@@ -225,3 +225,15 @@ def _names_of(page: Path, spec: str) -> dict[str, Any]:
         "text_embeddings": torch.randn(2, 8), "image_embeddings": torch.randn(3, 8),
         "embeddings": torch.nn.functional.normalize(torch.randn(6, 48)),
     }  # fmt: skip
+
+
+def test_every_promise_is_held_by_tests_that_exist():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^- \*\*.*?(?=\n\n|\n- |\Z)", text, re.S | re.M)
+    without = [each for each in promises if "`tests/" not in each and "telemetry" not in each]
+    assert len(promises) >= 12 and not without
+    for name in re.findall(r"`(tests/\S+)`", text):
+        file, _, test = name.partition("::")
+        assert (
+            f"def {test}(" in (ROOT / file).read_text(encoding="utf-8") if test else (ROOT / file).exists()
+        ), name
