@@ -80,7 +80,7 @@ def test_smoke_runs_offline():
     assert decode(load_source(first)).size == (224, 224)
 
 
-def test_pacs_is_where_the_user_says(tmp_path):
+def test_pacs_is_where_the_user_says(tmp_path, monkeypatch):
     write_set(tmp_path / "photo", {"dog": 3, "cat": 2, "yak": 1})
     write_set(tmp_path / "sketch", {"dog": 1, "cat": 2, "gnu": 2})
     suite = read_suite("pacs")
@@ -95,6 +95,10 @@ def test_pacs_is_where_the_user_says(tmp_path):
         open_suite_set(suite, "photo")
     with pytest.raises(EvaluationError, match=r"no such file or folder"):
         open_suite_set(suite, "cartoon", data=tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    assert open_suite_set(suite, "photo", data=tmp_path.name).count == 6
+    with pytest.raises(EvaluationError, match=r"^\./.*/cartoon: no such file or folder"):  # not of the Hub
+        open_suite_set(suite, "cartoon", data=tmp_path.name)
     with pytest.raises(EvaluationError, match="suite pacs: no set 'oil'; it has photo, art_painting"):
         open_suite_set(suite, "oil", data=tmp_path)
 

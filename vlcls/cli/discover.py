@@ -215,7 +215,9 @@ def _words(given: str | None) -> Sequence[str] | None:
 
     if given is None:
         return None
-    return (read_labels(given) if Path(given).is_file() else parse_labels(given)).names
+    path = Path(given)
+    written_as_path = path.suffix or path.name != given  # a name is not the file of that name
+    return (read_labels(given) if written_as_path and path.is_file() else parse_labels(given)).names
 
 
 def _write(

@@ -256,7 +256,7 @@ def open_suite_set(suite: Suite, name: str, data: str | Path | None = None) -> E
     if isinstance(labels, str) and not is_built_in(labels, CURATED, "list of labels"):
         labels = suite.folder / labels
     return open_set(
-        entry.path.replace(DATA, str(data)),
+        entry.path.replace(DATA, _as_path(data)),
         name=entry.name,
         split=entry.split,
         config=entry.config,
@@ -267,6 +267,12 @@ def open_suite_set(suite: Suite, name: str, data: str | Path | None = None) -> E
         labels=labels,
         streaming=entry.streaming,
     )
+
+
+def _as_path(data: str | Path | None) -> str:
+    """The user's folder in a way that no set in it can be taken for one of the Hub ("pacs/photo")."""
+    text = str(data)
+    return text if Path(text).is_absolute() or text.startswith((".", "~")) else f"./{text}"
 
 
 def _some(value: tuple[Any, ...]) -> tuple[Any, ...]:
