@@ -275,6 +275,21 @@ def test_a_file_that_changes_while_it_is_in_use(how: str, tmp_path: Path, checke
     assert served(store.partition(ENCODER, "images"), range(50)) == set(range(50))
 
 
+def test_a_file_that_is_whole_again_is_used_again(tmp_path: Path):
+    store = EmbeddingStore(tmp_path)
+    with store.partition(ENCODER, "images") as partition:
+        put(partition, range(3))
+    path = next(partition.folder.glob("*.safetensors"))
+    os.utime(partition.folder, (time.time() - 60,) * 2)
+    store.partition(ENCODER, "images")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert partition.get(key_of(1)) is None
+    partition.folder.mkdir(exist_ok=True)
+    path.write_bytes(whole)
+    assert served(store.partition(ENCODER, "images"), range(3)) == {0, 1, 2}
+
+
 def test_clear_forgets_what_is_not_yet_written(tmp_path: Path):
     store = EmbeddingStore(tmp_path)
     with store.partition(ENCODER, "images") as partition:
@@ -415,12 +430,18 @@ def test_threads_whose_images_overlap_in_another_order(
     assert [plain(each) for each in found] == [plain(each) for each in again]
 
 
-def test_threads_that_need_the_same_texts(tmp_path: Path, clip: Encoder, encoded: dict[str, int]):
+def test_threads_that_need_the_same_texts(
+    tmp_path: Path, clip: Encoder, encoded: dict[str, int], monkeypatch: pytest.MonkeyPatch
+):
+    tries: list[int] = []
+    claim = Partition.claim
+    monkeypatch.setattr(Partition, "claim", lambda self, keys: tries.append(1) or claim(self, keys))
     texts = [f"a photo of {number} cats" for number in range(40)]
     store = EmbeddingStore(tmp_path)
     done: list[int] = []
     found = at_once([lambda: embed_texts(texts, clip, store=store, progress=done.append)] * 8)
     assert encoded["texts"] == 40 and sum(done) == 8 * 40
+    assert len(tries) <= 8  # they sleep, and do not ask again and again
     assert all(torch.equal(rows, found[0]) for rows in found)
     words = [WordEmbeddings(clip, store) for _ in range(8)]
     at_once([lambda table=table: table([*texts, "dog", "horse"]) for table in words])
