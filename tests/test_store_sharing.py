@@ -290,6 +290,21 @@ def test_a_file_that_is_whole_again_is_used_again(tmp_path: Path):
     assert served(store.partition(ENCODER, "images"), range(3)) == {0, 1, 2}
 
 
+def test_rows_cleared_away_between_the_look_and_the_reading(
+    tmp_path: Path, clip: Encoder, photos: Any, monkeypatch: pytest.MonkeyPatch
+):
+    classifier = vlcls.build_classifier(LABELS, clip, cache=False)
+    wanted = plain(classifier.predict(photos[:10], cache=tmp_path))
+    whole = Partition.get_many
+
+    def cleared_first(self: Partition, keys: Sequence[bytes]) -> Any:
+        elsewhere(tmp_path, "clear")
+        return whole(self, keys)
+
+    monkeypatch.setattr(Partition, "get_many", cleared_first)
+    assert plain(classifier.predict(photos[:10], cache=tmp_path, batch_size=4)) == wanted
+
+
 def test_clear_forgets_what_is_not_yet_written(tmp_path: Path):
     store = EmbeddingStore(tmp_path)
     with store.partition(ENCODER, "images") as partition:

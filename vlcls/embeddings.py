@@ -53,12 +53,12 @@ class EmbeddedImages:
 
 @dataclass(frozen=True)
 class _Read:
-    """One image out of the reading threads: pixels, or what the store has of it, or an error."""
+    """One image out of the reading threads: its pixels, or that the store knows it, or an error."""
 
     name: str
     key: bytes = b""
     pixels: Tensor | None = None
-    stored: NDArray[np.float32] | None = None
+    known: bool = False
     error: str | None = None
 
 
@@ -108,8 +108,13 @@ def embed_images(
         def read(index: int) -> _Read:
             return _read(sources[index], encoder, partition, min_side)
 
-        for whole, reads in zip(rounds, _read_ahead(shares, read, _thread_count(workers)), strict=True):
-            embeddings, errors, encoded = _embed_batch(reads, encoder, partition)
+        read_ahead = _read_ahead(shares, read, _thread_count(workers))
+        for whole, share, reads in zip(rounds, shares, read_ahead, strict=True):
+            stored = _stored_rows(reads, partition)
+            for row, item in enumerate(reads):
+                if item.known and row not in stored:  # lost since it was looked up
+                    reads[row] = _read(sources[share[row]], encoder, None, min_side)
+            embeddings, errors, encoded = _embed_batch(reads, stored, encoder, partition)
             part = EmbeddedImages(
                 whole.start, [sources[i] for i in whole], embeddings, errors, encoded,
                 tuple(b"" if row in errors else item.key for row, item in enumerate(reads)),
@@ -235,9 +240,8 @@ def _encoded_once(
 def _read(source: ImageSource, encoder: Encoder, partition: Partition | None, min_side: int | None) -> _Read:
     try:
         loaded = load_source(source)
-        stored = None if partition is None else partition.get(loaded.key)
-        if stored is not None:
-            return _Read(source.name, loaded.key, stored=stored)
+        if partition is not None and loaded.key in partition:
+            return _Read(source.name, loaded.key, known=True)
         return _Read(source.name, loaded.key, encoder.preprocess(decode(loaded, min_side=min_side)))
     except ImageError as error:
         return _Read(source.name, error=str(error))
@@ -264,13 +268,24 @@ def _read_ahead(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _stored_rows(reads: Sequence[_Read], partition: Partition | None) -> dict[int, NDArray[np.float32]]:
+    """What the store has of a batch, by row; asked at once, since threads would get in each other's way."""
+    known = [row for row, item in enumerate(reads) if item.known]
+    if partition is None or not known:
+        return {}
+    found = partition.get_many([reads[row].key for row in known])
+    return {row: each for row, each in zip(known, found, strict=True) if each is not None}
+
+
 def _embed_batch(
-    reads: Sequence[_Read], encoder: Encoder, partition: Partition | None
+    reads: Sequence[_Read],
+    stored: dict[int, NDArray[np.float32]],
+    encoder: Encoder,
+    partition: Partition | None,
 ) -> tuple[Tensor, dict[int, str], int]:
     """Embeddings [B, D] of one batch, errors by row, and how many were encoded; equal images only once."""
     result = torch.zeros(len(reads), encoder.embedding_dim, device=encoder.device)
     errors = {row: item.error for row, item in enumerate(reads) if item.error is not None}
-    stored = {row: item.stored for row, item in enumerate(reads) if item.stored is not None}
     if stored:
         result[list(stored)] = torch.from_numpy(np.stack(list(stored.values()))).to(encoder.device)
     new: dict[bytes, list[int]] = {}

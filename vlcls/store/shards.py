@@ -193,22 +193,27 @@ def read_rows(shard: Shard, numbers: NDArray[Any]) -> NDArray[np.float32]:
         ShardError: It is gone, or no longer the file that was checked.
     """
     width = 4 * shard.dimension
-    result = np.empty((len(numbers), shard.dimension), np.float32)
     order = np.argsort(numbers, kind="stable")
+    wanted = numbers[order].tolist()
+    found = np.empty((len(wanted), shard.dimension), "<f4")
+    room = memoryview(found).cast("B")  # type: ignore[arg-type]
     with open_regular(shard.path, ShardError) as file:
         try:
             if signature_of(os.fstat(file.fileno())) != shard.signature:
                 raise ShardError(f"{shard.path}: changed since it was checked")
-            for places in np.split(order, np.flatnonzero(np.diff(numbers[order]) != 1) + 1):
-                if not len(places):
-                    continue
-                file.seek(shard.offset + int(numbers[places[0]]) * width)
-                block = file.read(len(places) * width)
-                if len(block) < len(places) * width:
+            start = 0
+            while start < len(wanted):
+                end = start + 1
+                while end < len(wanted) and wanted[end] == wanted[end - 1] + 1:
+                    end += 1
+                file.seek(shard.offset + wanted[start] * width)
+                if file.readinto(room[start * width : end * width]) < (end - start) * width:  # type: ignore[attr-defined]
                     raise ShardError(f"{shard.path}: was cut")
-                result[places] = np.frombuffer(block, "<f4").reshape(-1, shard.dimension)
+                start = end
         except OSError as error:
             raise ShardError(f"{shard.path}: cannot be read: {error.strerror or error}") from error
+    result = np.empty((len(wanted), shard.dimension), np.float32)
+    result[order] = found
     return result
 
 
