@@ -125,6 +125,19 @@ def test_a_folder_with_files_of_the_user_is_refused_before_any_work(tmp_path: Pa
     assert (run / name).read_text() == '{"mine": 1}'
 
 
+def test_whoever_lists_a_folder_meets_no_half_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append((sorted(path.name for path in tmp_path.rglob("*.json")), target.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    exported(tmp_path)
+    assert len(seen) > 5 and not [name for names, _ in seen for name in names if name.startswith(".")]
+
+
 # ---- elsewhere -----------------------------------------------------------------------------------------
 
 

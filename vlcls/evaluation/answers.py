@@ -42,7 +42,7 @@ def _answer(results: Results, name: str, encoder: str, cells: Sequence[Row]) -> 
     interval = f"95 % interval {100 * figure['low']:.1f} to {100 * figure['high']:.1f} %"
     if gain is None:
         reference = results["methods"].get(best["method"], {}).get("reference")
-        said = f"It is the {reference} itself: nothing that was tried is better." if reference else ""
+        said = f"This is the {reference} that others are compared with: none is better." if reference else ""
         return Answer(place, best["method"], shown, interval, about, "", said)
     return Answer(place, best["method"], shown, interval, about, gain["reason"], gain["sentence"])
 

@@ -25,6 +25,11 @@ def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
     return [(value, list(some)) for value, some in groupby(ordered, key)]
 
 
+def row_name(results: Results, method: str) -> str:
+    """What a figure calls a method: with what it is there for, if it is a control."""
+    return f"{method} (control)" if results["methods"].get(method, {}).get("control") else method
+
+
 def method_name(results: Results, method: str) -> str:
     """With what it is there for, if it is a control, and what it was fitted on, if on anything."""
     known = results["methods"].get(method, {})

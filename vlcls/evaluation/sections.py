@@ -27,6 +27,7 @@ from vlcls.evaluation.section_rows import (
     left_out,
     main_figure,
     method_name,
+    row_name,
     where,
     without_empty,
 )
@@ -96,7 +97,7 @@ def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: 
     rows = []
     for method, own in by(cells, "method"):
         of = {cell["encoder"]: main_figure(cell) for cell in own}
-        rows.append(Dots(method_name(results, method), [of.get(encoder) for encoder in encoders]))
+        rows.append(Dots(row_name(results, method), [of.get(encoder) for encoder in encoders]))
     values = ", ".join(
         f"{cell['method']}{' with ' + cell['encoder'] if len(encoders) > 1 else ''} "
         f"{100 * main_figure(cell)['value']:.1f} %"
@@ -170,7 +171,7 @@ def shifts(results: Results) -> Section | None:
         shift = f"{start} → {end}"
         for place, (encoder, own) in enumerate(by(rows, "encoder")):
             title = where(results, shift, encoder)
-            dots = [Dots(method_name(results, r["method"]), [r["before"], r["after"]]) for r in own]
+            dots = [Dots(row_name(results, r["method"]), [r["before"], r["after"]]) for r in own]
             drops = ", ".join(f"{r['method']} {100 * r['drop']['absolute']:.1f}" for r in own)
             label = f"Accuracy on {start} and on {end} with {encoder}. Drop in points: {drops}."
             if len(figures) < MOST_FIGURES:

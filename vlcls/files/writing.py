@@ -22,10 +22,15 @@ _TEMPORARY = re.compile(r"\.vlcls-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp(\.\w+)?")
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path (with the same suffix) to write to; at the end it takes the place of `path`.
+def replacing(path: str | Path, *, suffix: bool = True) -> Iterator[Path]:
+    """A temporary path to write to; at the end it takes the place of `path`.
 
     The folder is made if need be; a link goes on pointing at what is written. After an error nothing is left.
+
+    Args:
+        path: What is to be written.
+        suffix: The temporary path has the same suffix, which some libraries go by. Without it nobody who
+            lists "*.json" meets half a file.
 
     Raises:
         OutputError: The folder or the file cannot be written; names it.
@@ -36,7 +41,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise OutputError(f"{path} cannot be written: a folder is in the way")
-        name = f".vlcls-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
+        name = f".vlcls-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp{path.suffix if suffix else ''}"
         temporary = target.with_name(name)
         try:
             yield temporary
@@ -55,7 +60,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> Path:
     """
     path = Path(path)
     content = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    with replacing(path) as temporary:
+    with replacing(path, suffix=False) as temporary:
         temporary.write_bytes(content)
     return path
 
