@@ -20,7 +20,7 @@ from vlcls.errors import ArgumentError, OutputError, VlclsError
 #: Arguments with many forms, read by functions of their own; they are tried below.
 OF_MANY_FORMS = {
     "labels", "classes", "images", "text_embeddings", "embeddings", "image_embeddings", "class_indices",
-    "reference", "captions", "settings", "encoder", "spec",
+    "reference", "captions", "settings", "encoder", "spec", "encoder_info",
 }  # fmt: skip
 #: Passed on, or used by this package alone.
 NOT_CHECKED = {"self", "options", "bar", "names", "ids", "tagger"}
@@ -32,9 +32,9 @@ def public() -> Iterator[tuple[str, Callable[..., Any]]]:
         if inspect.isfunction(thing):
             yield name, thing
     for owner in (vlcls.PromptClassifier, vlcls.Cased, vlcls.EmbeddingStore):
-        for name in ("__init__", "iter_predict", "save_pretrained", "with_prompts"):
+        for name in ("__init__", "iter_predict", "save_pretrained", "with_prompts", "similarities"):
             method = getattr(owner, name, None)
-            if inspect.isfunction(method) and (name != "__init__" or owner is not vlcls.PromptClassifier):
+            if inspect.isfunction(method):
                 yield f"{owner.__name__}.{name}", method
 
 
@@ -189,3 +189,28 @@ def test_none_is_let_through_where_it_says_so_and_values_reach_the_function() ->
         both(True)
     with pytest.raises(ArgumentError, match="b takes text, or None, not 3"):
         both(1, 3)  # type: ignore[arg-type]
+
+
+FIELDS = [
+    *((vlcls.Training, name) for name in inspect.signature(vlcls.Training).parameters if name[0] != "g"),
+    *((vlcls.PromptSet, "labels"), (vlcls.PromptSet, "prompts"), (vlcls.Labels, "names")),
+]
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+def test_dataclasses_say_it_too(kind: Any, field: str) -> None:
+    prompts = (vlcls.Prompt("x", 0, "embedding"),)
+    given = {
+        vlcls.PromptSet: {"labels": vlcls.Labels(("a",), ("a",)), "prompts": prompts},
+        vlcls.Labels: {"names": ("a",), "ids": ("a",)},
+    }.get(kind, {})
+    kind(**given)
+    with pytest.raises(ArgumentError, match="prompts takes"):
+        vlcls.PromptSet(vlcls.Labels(("a",), ("a",)), (vlcls.Prompt(None, 0, "embedding"),))  # type: ignore[arg-type]
+    failed = 0
+    for value in WRONG.values():
+        try:
+            kind(**{**given, field: value})
+        except VlclsError:
+            failed += 1
+    assert failed >= 8

@@ -57,6 +57,10 @@ def _has(*names: str) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names)
 
 
+def _is_prompt(value: Any) -> bool:
+    return isinstance(getattr(value, "text", None), str) and hasattr(value, "class_index")
+
+
 _is_encoder = _has("encode_images", "encode_texts", "fingerprint")
 
 #: What each kind is, for the check and in words.
@@ -67,6 +71,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "whole": (_is_whole, "a whole number"),
     "count": (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
     "number": (_is_number, "a finite number"),
+    "real": (lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number"),
     "function": (callable, "a function"),
     "device": (
         lambda value: isinstance(value, str) or type(value).__name__ == "device",
@@ -86,7 +91,19 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a DescriptorSet, a file (`vlcls.descriptors.read_descriptors` says of what form) or a built-in set",
     ),
     "weighting": (lambda value: isinstance(value, str) or _has("name", "beta")(value), "a Weighting or text"),
+    "made weighting": (_has("name", "beta"), "a Weighting"),
     "prompts": (_has("labels", "texts", "class_indices"), "a PromptSet"),
+    "labels": (_has("names", "ids", "reported"), "`Labels` (`vlcls.labels.as_labels` makes them)"),
+    "prompt list": (
+        lambda value: isinstance(value, (list, tuple)) and all(map(_is_prompt, value)),
+        "a tuple of prompts",
+    ),
+    "tensor": (
+        lambda value: _has("is_sparse", "is_meta", "ndim")(value)
+        and not (value.is_sparse or value.is_meta or value.is_complex())
+        and value.ndim == 2,
+        "a dense Tensor of real numbers with two dimensions",
+    ),
     "method": (_has("encoder", "__call__"), "a `Cased`, or another naming method"),
     "store": (_has("partition", "verify"), "an EmbeddingStore"),
     "list": (_is_list, "a list"),

@@ -49,6 +49,10 @@ class PromptClassifier(Classifier):
         VlclsError: A logit scale or bias outside the range of `vlcls.limits`; an unknown name.
     """
 
+    @takes(
+        prompts="prompts", text_embeddings="tensor", aggregate="text", weighting="made weighting?",
+        logit_scale="real", logit_bias="real", activation="text",
+    )  # fmt: skip
     def __init__(
         self,
         prompts: PromptSet,
@@ -92,6 +96,7 @@ class PromptClassifier(Classifier):
         """Tensor[C, D] float32, unit rows: one for each class (Radford et al. 2021, section 3.1.4)."""
         return F.normalize(self.class_means, dim=1)
 
+    @takes(image_embeddings="tensor")
     def similarities(self, image_embeddings: Tensor) -> Tensor:
         width = self.text_embeddings.shape[1]
         if image_embeddings.shape[1] != width:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vlcls.arguments import check_argument
 from vlcls.encoders.placement import process_state
 from vlcls.errors import VlclsError
 from vlcls.learning.checkpoint import CHECKPOINT, Epoch, State, check_finite, load_state, save_state
@@ -63,6 +64,12 @@ class Training:
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("vectors", "schedule"):
+            check_argument(name, getattr(self, name), "text")
+        for name in ("epochs", "batch_size", "patience", "tokens_at_once", "seed"):
+            check_argument(name, getattr(self, name), "whole")
+        for name in ("learning_rate", "penalty", "warmup"):
+            check_argument(name, getattr(self, name), "real")
         if self.vectors not in ("tokens", "one"):
             raise VlclsError(f'vectors are "tokens" or "one", not {self.vectors!r}')
         if self.schedule not in _SCHEDULES:

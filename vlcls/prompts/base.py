@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from vlcls.arguments import check_argument
 from vlcls.errors import TemplateError
 from vlcls.labels import Labels
 from vlcls.limits import weight_problem
@@ -96,6 +97,8 @@ class PromptSet:
     prompts: tuple[Prompt, ...]
 
     def __post_init__(self) -> None:
+        check_argument("labels", self.labels, "labels")
+        check_argument("prompts", self.prompts, "prompt list")
         counts = [0] * len(self.labels)
         for prompt in self.prompts:
             if not 0 <= prompt.class_index < len(counts):
