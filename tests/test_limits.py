@@ -21,7 +21,10 @@ from hypothesis import strategies as st
 import vlcls
 from vlcls.classifiers import weigh_templates
 from vlcls.classifiers.aggregates import AGGREGATES
+from vlcls.classifiers.base import unit_rows
+from vlcls.classifiers.cased import Cased
 from vlcls.classifiers.prompt import PromptClassifier
+from vlcls.classifiers.vocabulary_free import ClosestCaption, FixedVocabulary
 from vlcls.classifiers.weighting import WEIGHTINGS, Weighting
 from vlcls.cli import app, main
 from vlcls.descriptors import Descriptor, DescriptorSet, edits, read_descriptors, write_descriptors
@@ -29,6 +32,7 @@ from vlcls.errors import DescriptorError, VlclsError
 from vlcls.labels import Labels, clean_name
 from vlcls.limits import LEAST_WEIGHT, MOST_SCALE, MOST_WEIGHT, unreadable
 from vlcls.prompts import Prompt, PromptSet
+from vlcls.retrieval import build_captions, open_captions
 from vlcls.specs import as_number
 
 LABELS = Labels(("cat", "dog"), ("cat", "dog"))
@@ -89,16 +93,16 @@ def test_a_file_with_such_a_weight_is_refused_by_every_command(
 @pytest.mark.parametrize("scale", NO_SCALES, ids=str)
 def test_a_logit_scale_or_bias_that_is_no_number_is_refused(scale: Any):
     rows = torch.eye(2, 3)
-    with pytest.raises(VlclsError, match="logit scale"):
+    with pytest.raises(VlclsError, match=r"logit.scale"):
         vlcls.classifier_from_embeddings(LABELS, rows, scale)
     if scale not in (0, -5, 1e-60):
-        with pytest.raises(VlclsError, match="logit bias"):
+        with pytest.raises(VlclsError, match=r"logit.bias"):
             vlcls.classifier_from_embeddings(LABELS, rows, logit_bias=scale)
 
 
 def test_an_unknown_activation_and_embeddings_with_nan_are_refused():
     prompts = PromptSet(LABELS, (Prompt("", 0, "embedding"), Prompt("", 1, "embedding")))
-    with pytest.raises(VlclsError, match="activation 'relu'"):
+    with pytest.raises(VlclsError, match=r"activation.*'relu'"):
         vlcls.classifier_from_embeddings(LABELS, torch.eye(2, 3), activation="relu")  # type: ignore[arg-type]
     for bad in (math.nan, math.inf):
         with pytest.raises(VlclsError, match="NaN or infinity"):
@@ -302,3 +306,46 @@ def test_json_lines_of_a_prediction_are_json(
         raise AssertionError(name)
 
     assert [0 <= json.loads(line, parse_constant=refuse)["score"] <= 1 for line in lines] == [True]
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(rows=st.lists(st.tuples(FLOATS, FLOATS, FLOATS), min_size=1, max_size=4))
+def test_rows_of_any_size_have_a_direction(rows: list[tuple[float, float, float]]):
+    """1e300 squared is infinite and 1e-200 squared is nothing: neither is the length of a row."""
+    given_ = np.array(rows)
+    if not given_.any(axis=1).all():
+        with pytest.raises(VlclsError, match="all zeros"):
+            unit_rows(given_, "embeddings")
+        return
+    found = unit_rows(given_, "embeddings").double().numpy()
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-6)
+    scaled = given_ / np.abs(given_).max(1, keepdims=True)
+    assert np.allclose(found, scaled / np.linalg.norm(scaled, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_an_encoder_whose_logits_are_nan_names_nothing(clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A checkpoint that stored exp(scale) where its logarithm is expected has a scale of 10^43."""
+    build_captions(["a cat", "a dog"], tmp_path / "db", clip)
+    captions = open_captions(tmp_path / "db", clip)
+    for scale in (2.7e43, math.inf, math.nan):
+        monkeypatch.setattr(clip, "logit_scale", scale)
+        for make in (
+            lambda: Cased(captions, clip, cache=False),
+            lambda: ClosestCaption(captions, clip),
+            lambda: FixedVocabulary(["cat", "dog"], clip),
+            lambda: vlcls.build_classifier(["cat", "dog"], clip, cache=False),
+        ):
+            with pytest.raises(VlclsError, match=r"logit.scale"):
+                make()
+
+
+@pytest.mark.parametrize("value", [10**400, 10**5000, "\ud800", "\0", "a" * 300], ids=range(5))
+def test_arguments_that_nothing_can_be_made_of_are_named(value: Any):
+    for call in (
+        lambda: vlcls.classifier_from_embeddings(LABELS, torch.eye(2), value),
+        lambda: vlcls.load(value),
+    ):
+        with pytest.raises(VlclsError, match="takes a"):
+            call()

@@ -27,7 +27,10 @@ def _is_path(value: Any) -> bool:
     if not isinstance(value, (str, os.PathLike)):
         return False
     names = re.split(r"[/\\\\]" if os.name == "nt" else "/", os.fspath(value))
-    return all(len(os.fsencode(name)) <= 255 and "\0" not in name for name in names)
+    try:
+        return all(len(os.fsencode(name)) <= 255 and "\0" not in name for name in names)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _is_whole(value: Any) -> bool:
@@ -35,7 +38,12 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int of more than 308 digits
+        return False
 
 
 def _is_list(value: Any) -> bool:
@@ -180,6 +188,10 @@ def whole_numbers(name: str, values: Any) -> list[int]:
 
 
 def _said(value: Any) -> str:
+    if (
+        isinstance(value, int) and value.bit_length() > 1000
+    ):  # Python does not even print those of 4,300 digits
+        return "a number of hundreds of digits"
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     kind = type(value).__name__

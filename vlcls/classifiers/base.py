@@ -16,6 +16,7 @@ from torch import Tensor
 from vlcls.arguments import takes
 from vlcls.errors import EmbeddingError, EncoderError, EncoderMismatchError
 from vlcls.labels import Labels
+from vlcls.limits import logit_problem
 from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -279,6 +280,16 @@ class Classifier(ABC):
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
 
 
+def check_logits(encoder: Encoder) -> None:
+    """Refuse an encoder whose logit scale or bias makes NaN of every cosine.
+
+    Raises:
+        EncoderError: Says which number it is.
+    """
+    if problem := logit_problem(encoder.logit_scale, encoder.logit_bias, encoder.activation):
+        raise EncoderError(f"{encoder.spec}: {problem}; `vlcls doctor {encoder.spec}` looks at such a model")
+
+
 def unit_rows(embeddings: Any, what: str, first_row: int = 0) -> Tensor:
     """Check embeddings and bring their rows to unit length: Tensor[N, D] float32.
 
@@ -302,11 +313,15 @@ def unit_rows(embeddings: Any, what: str, first_row: int = 0) -> Tensor:
     bad = (~rows.isfinite()).any(1).nonzero().flatten() + first_row
     if len(bad):
         raise EmbeddingError(f"{what}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows)")
-    lengths = rows.norm(dim=1, keepdim=True)
-    zero = (lengths[:, 0] == 0).nonzero().flatten() + first_row
+    peaks = rows.abs().amax(1, keepdim=True)
+    zero = (peaks[:, 0] == 0).nonzero().flatten() + first_row
     if len(zero):
         raise EmbeddingError(f"{what}: row {int(zero[0])} is all zeros ({len(zero)} such rows)")
-    return (rows / lengths).float()
+    # Squares of very large or small numbers are infinite or nothing: their rows are brought near 1 first.
+    far = torch.finfo(rows.dtype).max ** 0.25 if rows.is_floating_point() else 1e9
+    if (odd := (peaks > far) | (peaks < 1 / far)).any():
+        rows = torch.where(odd, rows / peaks, rows)
+    return (rows / rows.norm(dim=1, keepdim=True)).float()
 
 
 def _check_dense(tensor: Tensor, what: str) -> None:

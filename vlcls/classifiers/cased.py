@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from vlcls.arguments import takes
-from vlcls.classifiers.base import open_store, unit_rows
+from vlcls.classifiers.base import check_logits, open_store, unit_rows
 from vlcls.classifiers.candidates import FALLBACK, Tagger, candidate_names, normal_words
 from vlcls.classifiers.vocabulary_free import Naming, RetrievedCaption, best_first
 from vlcls.classifiers.words import WordEmbeddings
@@ -138,6 +138,7 @@ class Cased:
                 f"(not {retrieved})"
             )
         encoder, store = as_encoder(encoder), open_store(cache)
+        check_logits(encoder)
         if isinstance(captions, CaptionDatabase):
             captions.check(encoder)
         else:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vlcls.arguments import takes
-from vlcls.classifiers.base import Prediction, open_store, unit_rows
+from vlcls.classifiers.base import Prediction, check_logits, open_store, unit_rows
 from vlcls.embeddings import embed_images
 from vlcls.encoders.base import Encoder
 from vlcls.image_sources import as_sources
@@ -156,6 +156,7 @@ class FixedVocabulary:
             top_k: Candidates to report.
             store, progress: See `vlcls.embeddings.embed_texts`.
         """
+        check_logits(encoder)
         self.names, self.encoder, self.top_k = tuple(dict.fromkeys(names)), encoder, top_k
         rows = embed_in_parts(list(self.names), encoder, store=store, progress=progress)
         self.embeddings = torch.from_numpy(rows).to(encoder.device)
@@ -178,6 +179,7 @@ class ClosestCaption:
             retrieved: Captions to report; probabilities are over these.
         """
         database.check(encoder)
+        check_logits(encoder)
         self.database, self.encoder, self.retrieved = database, encoder, retrieved
 
     def __call__(self, image_embeddings: Tensor) -> list[Naming]:
