@@ -63,12 +63,25 @@ def test_names_at_random_are_wide():
     assert found.name == "hub" and found.kinds > 5
 
 
+def test_a_share_that_the_other_names_do_not_have_is_said():
+    """Where looks tell nothing: half of the images one name, the others many (PACS sketches: "hook")."""
+    rows = unit(np.random.default_rng(0).normal(size=(84, 8)) * 0.01 + 1)  # all alike
+    names = ["hook"] * 39 + [f"name {number % 20}" for number in range(45)]
+    (found,) = spread_of(rows, names).wide()
+    even = 1 / (1 + 45**2 / sum(names.count(each) ** 2 for each in set(names) - {"hook"}))
+    assert found.name == "hook" and found.times == pytest.approx(39 / 84 / even) and not found.looks_wide
+    assert "“hook” is the name of 39 of 84 images, 9 times an even share among so many names" in str(found)
+    # A class of half of the images beside three others is none.
+    names = ["dog"] * 42 + ["cat"] * 14 + ["owl"] * 14 + ["bee"] * 14
+    assert spread_of(rows, names).wide() == []
+
+
 def test_without_other_names_there_is_no_measure():
     rows, _ = looks((30, 2))
     (found,) = spread_of(rows, ["x"] * 32).wide()
     assert found == WideName("x", 32, 32, None) and "if they show different things" in str(found)
     (found,) = spread_of(rows, ["x"] * 30 + ["y", "z"]).wide()
-    assert found.kinds is None and found.images == 30
+    assert found.kinds is found.times is None and found.images == 30
     assert (
         spread_of(rows, ["x"] * 25 + ["y"] * 3 + ["z"] * 4).wide() == []
     )  # neither nearly all nor measurable

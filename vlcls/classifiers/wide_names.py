@@ -13,6 +13,11 @@ for it, so it is taken in flat memory. A name is wide if it has at least a fifth
 and stands for more than two and a half kinds: on photographs of seven classes (`docs/discover.md`) a name of
 two, three, four and five of them measures 2.0, 2.9, 4.4 and 4.4, names of one 0.7 to 1.4. What is measured is
 looks, as the encoder has them: a name may be wide by right, which is why it is a warning.
+
+Where the encoder sees no difference (sketches), looks tell nothing, and only the share itself does. The names
+of the other images are as many as e = (sum k)^2 / sum k^2 equal ones (the inverse of Simpson's index): with
+e + 1 kinds of things an even share is 1 / (e + 1). A name of a tenth of the images, ten of them, that has
+four times the even share or more is said, too, if ten images have other names.
 """
 
 from __future__ import annotations
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 
 #: What a wide name has at least: images, share of all, kinds of things.
 LEAST_IMAGES, LEAST_SHARE, LEAST_KINDS = 10, 0.2, 2.5
+#: And a name of too great a share: share of all, times the even share.
+LEAST_UNEVEN_SHARE, LEAST_TIMES = 0.1, 4.0
 #: From here on there is nothing to measure a name by.
 _NEARLY_ALL = 0.9
 
@@ -44,15 +51,33 @@ class WideName:
         name: The name.
         images, of: Its images, and all that have a name.
         kinds: How many kinds of things they look like; None if the other names are too few to tell.
+        times: Its share, in even shares; None if too few images have other names.
     """
 
     name: str
     images: int
     of: int
     kinds: float | None
+    times: float | None = None
+
+    @property
+    def looks_wide(self) -> bool:
+        enough = self.images >= LEAST_SHARE * self.of
+        return enough and self.kinds is not None and self.kinds > LEAST_KINDS
+
+    @property
+    def implausible(self) -> bool:
+        """Whether there is something to warn of."""
+        if self.images < LEAST_IMAGES:
+            return False
+        uneven = self.images >= LEAST_UNEVEN_SHARE * self.of and (self.times or 0) >= LEAST_TIMES
+        return self.looks_wide or uneven or (self.kinds is None and self.images >= _NEARLY_ALL * self.of)
 
     def __str__(self) -> str:
         share = f"“{self.name}” is the name of {self.images} of {self.of} images"
+        if not self.looks_wide and self.times is not None:
+            even = f"{self.times:.0f} times an even share among so many names"
+            return f"{share}, {even}: look whether it fits them (--block leaves it out)"
         if self.kinds is None:
             return f"{share}: if they show different things, it is wrong for most (--block leaves it out)"
         kinds = f"about {self.kinds:.0f}" if self.kinds < 10 else "many"
@@ -90,15 +115,22 @@ class NameSpread:
         between = ((sums.sum(0) ** 2).sum() - (sums**2).sum()) / apart if apart else None
         found = []
         for place, name in enumerate(names):
-            images = int(counts[place])
-            if images < max(LEAST_IMAGES, LEAST_SHARE * total):
+            if counts[place] < LEAST_IMAGES:
                 break
             kinds = None if between is None else _kinds(within, pairs, counts, place, float(between))
-            if (kinds is None and images >= _NEARLY_ALL * total) or (
-                kinds is not None and kinds > LEAST_KINDS
-            ):
-                found.append(WideName(name, images, total, kinds))
+            each = WideName(name, int(counts[place]), total, kinds, _times(counts, place))
+            if each.implausible:
+                found.append(each)
         return found
+
+
+def _times(counts: NDArray[np.float64], place: int) -> float | None:
+    """The share of a name in even shares; None if fewer than ten images have another name."""
+    others = np.delete(counts, place)
+    if others.sum() < LEAST_IMAGES:
+        return None
+    names = others.sum() ** 2 / (others**2).sum()
+    return float(counts[place] / counts.sum() * (names + 1))
 
 
 def _kinds(
