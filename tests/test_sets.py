@@ -32,6 +32,7 @@ from vlcls.evaluation.sets import (
     shared_classes,
 )
 from vlcls.evaluation.tables import read_table
+from vlcls.image_sources import find_images
 from vlcls.images import decode, load_source
 from vlcls.labelled.places import matched, own_labels
 from vlcls.labels import as_labels
@@ -283,6 +284,16 @@ def test_paths_as_other_systems_write_them(tmp_path, suffix):
     write_rows(tmp_path / "missing.csv", [{"image": "im\\cat\\9.png", "label": "x"}])
     with pytest.raises(ImageError, match=r"no such file \(here, backslashes"):
         load_source(whole(open_set(tmp_path / "missing.csv")).sources[0])
+
+
+def test_lists_of_paths_as_other_systems_write_them(tmp_path, monkeypatch):
+    write_images(tmp_path, ["im/cat/0.png", "im/dog/1.png"])
+    (tmp_path / "list.txt").write_bytes(b"im\\cat\\0.png\r\n   im/dog/1.png  \r\nim\\cat\\9.png\r\n")
+    monkeypatch.chdir(tmp_path.parent)
+    found = find_images([tmp_path / "list.txt"])
+    assert [Path(source.data).is_file() for source in found] == [True, True, False]
+    with pytest.raises(ImageError, match=r"no such file \(here, backslashes"):
+        load_source(found[2])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
