@@ -544,7 +544,7 @@ REFUSING: dict[str, Callable[[Path], Path]] = {
     "a file above": lambda path: in_the_way(path) / "new",
     "a file in place of v1": lambda path: in_the_way(closed(path, 0o755) / "v1").parent,
     "a link to itself": loop,
-    "a name too long": lambda path: path / ("x" * 300),
+    "a path too long": lambda path: path.joinpath(*["x" * 200] * 25),
     "a device": lambda path: Path("/dev/null"),
 }
 
@@ -568,7 +568,9 @@ def test_a_folder_that_refuses_costs_the_cache_and_one_warning(
             EmbeddingStore(cache).verify()
         EmbeddingStore(cache).clear()
     told = [str(each.message) for each in caught if issubclass(each.category, VlclsWarning)]
-    assert len(told) == 1 and "not stored" in told[0] and str(cache) in told[0] and "VLCLS_CACHE" in told[0]
+    assert (
+        len(told) == 1 and "not stored" in told[0] and str(cache)[:60] in told[0] and "VLCLS_CACHE" in told[0]
+    )
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o000])
