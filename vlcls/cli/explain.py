@@ -304,7 +304,7 @@ def _check_heatmap(classifier: Classifier, descriptor: str | None) -> None:
     try:
         descriptor_embedding(cast("PromptClassifier", classifier), descriptor)
     except DescriptorError as error:  # a slip of the pen, or meant
-        typer.echo(f"note: {error}; the heat map is of this text alone", err=True)
+        say(f"note: {error}; the heat map is of this text alone", err=True)
 
 
 def _overlays(
