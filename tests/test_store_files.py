@@ -496,6 +496,8 @@ def test_the_commands_name_what_is_not_used(cache: Path, store: EmbeddingStore):
 @contextlib.contextmanager
 def nobody() -> Iterator[None]:
     """As a user who has no rights anywhere: root may write into every folder."""
+    import psutil  # noqa: F401  (now: the interpreter's own folder may be closed to nobody, too)
+
     if os.geteuid() != 0:
         yield
         return
