@@ -584,6 +584,8 @@ def test_a_store_that_others_own(mode: int, place: Path, monkeypatch: pytest.Mon
     folder = folder_of(store)
     shard = shards(folder)[0]
     (folder / f"{'0' * 64}.safetensors").write_bytes(b"damaged")
+    monkeypatch.setenv("VLCLS_CACHE", str(place / "empty"))
+    assert run("clear", "--yes").exit_code == run("verify").exit_code == 0  # all is imported
     monkeypatch.setenv("VLCLS_CACHE", str(place / "cache"))
     folder.chmod(mode)
     with nobody(), warnings.catch_warnings():
