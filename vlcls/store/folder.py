@@ -109,8 +109,6 @@ class EmbeddingStore:
             VlclsError: No such folder can exist.
         """
         self.root = (default_root() if root is None else _expanded(root)) / _FORMAT
-        if "\0" in str(self.root):
-            raise VlclsError(f"{str(self.root)!r}: a folder's name has no NUL character")
 
     def partition(self, encoder: Encoder, kind: Kind) -> Partition:
         """The embeddings of one kind made by `encoder` at its precision: one for the whole process."""
