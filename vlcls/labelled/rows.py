@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,23 +124,33 @@ def read_rows(
         EvaluationError: No such columns.
         LabelError: Rows without a class, or of a class that is not among the labels.
     """
-    chosen = feature_columns(dataset.features, where, columns, folder)
-    plain = dataset.with_format(None)
-    at = f"{where}, column {chosen.label!r}"
-    values = list(plain[chosen.label])
-    feature = dataset.features[chosen.label]
-    scheme = label_scheme(feature_kind(feature), feature_names(feature) or own, labels, values, at)
-    truth = read_truth(values, scheme, at)
-    groups = {name: group_values(dataset.features[name], plain[name]) for name in chosen.groups}
-    if folder is not None and feature_kind(dataset.features[chosen.image]) == "text":
-        sources: Sequence[ImageSource] = [
-            ImageSource(str(path), path_beside(path, folder) if isinstance(path, str) else path)
-            for path in plain[chosen.image]
-        ]
-    else:
-        own_pixels = dataset.format["type"] == "custom"  # a set_transform makes them
-        sources = as_sources((dataset if own_pixels else plain)[chosen.image])
+    with _whole(where):
+        chosen = feature_columns(dataset.features, where, columns, folder)
+        plain = dataset.with_format(None)
+        at = f"{where}, column {chosen.label!r}"
+        values = list(plain[chosen.label])
+        feature = dataset.features[chosen.label]
+        scheme = label_scheme(feature_kind(feature), feature_names(feature) or own, labels, values, at)
+        truth = read_truth(values, scheme, at)
+        groups = {name: group_values(dataset.features[name], plain[name]) for name in chosen.groups}
+        if folder is not None and feature_kind(dataset.features[chosen.image]) == "text":
+            sources: Sequence[ImageSource] = [
+                ImageSource(str(path), path_beside(path, folder) if isinstance(path, str) else path)
+                for path in plain[chosen.image]
+            ]
+        else:
+            own_pixels = dataset.format["type"] == "custom"  # a set_transform makes them
+            sources = as_sources((dataset if own_pixels else plain)[chosen.image])
     return Rows(sources, truth, groups, with_contradictions(scheme, sources, truth), chosen)
+
+
+@contextmanager
+def _whole(where: str) -> Iterator[None]:
+    """Texts of an Arrow file are decoded only here: those that are none raise an error that names the set."""
+    try:
+        yield
+    except UnicodeDecodeError as reason:
+        raise LabelError(f"{where}: a damaged row: {reason}") from reason
 
 
 def feature_columns(
