@@ -81,12 +81,10 @@ def test_a_name_is_a_name(tmp_path, monkeypatch, place, kind):
     monkeypatch.chdir(tmp_path)
     names, read = PLACES[place]
     for name in names:
-        _instructions.cache_clear()
         with warnings.catch_warnings():
             warnings.simplefilter("error", VlclsWarning)
             before = read(name)
         Path(name).mkdir() if kind == "folder" else Path(name).write_text("rubbish")
-        _instructions.cache_clear()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             assert read(name) == before
