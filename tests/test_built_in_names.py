@@ -49,7 +49,7 @@ def _captions(name: Any) -> Any:
     asked = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builtin, "wordnet_captions", lambda *args, **options: asked.append("built in"))
-        opening.open_captions(name, None)  # type: ignore[arg-type]
+        opening.open_captions(name, "conse")
     return asked
 
 
@@ -68,7 +68,7 @@ PLACES: dict[str, tuple[list[str], Callable[[Any], Any]]] = {
     "candidate names": (["wordnet"], lambda name: len(_candidates(name))),
     "instructions": (
         [path.stem for path in (prompts_folder() / "llm").glob("*.j2")],
-        lambda name: [part.root_render_func.__code__.co_code for part in _instructions(name)],
+        lambda name: _instructions(name)[0],
     ),
 }
 #: Places that cannot mean a file, or that are asked again by one that says it.

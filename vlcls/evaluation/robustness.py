@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
 from vlcls.evaluation.intervals import RESAMPLES, Estimate, over_seeds, part_of_one, proportion
+from vlcls.files.delimited import read_rows
 from vlcls.files.text import read_lines
 
 #: Accuracies nearer to 0 or 1 than this are moved there before the logit, which has no value at 0 and 1.
@@ -138,22 +138,19 @@ def read_fit(path: str | Path, before: str, after: str) -> LogitFit:
     """
     lines = read_lines(path, EvaluationError)
     notes = [line[1:].strip() for line in lines if line.startswith("#")]
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
-    table = csv.DictReader((line for _, line in numbered), strict=True)
+    plain = ["" if line.startswith("#") else line for line in lines]
+    skipped = next((number for number, line in enumerate(plain) if line), len(plain))
+    rows = read_rows(plain[skipped:], path, EvaluationError)
+    _, header = next(rows, (0, []))
     for name in (before, after):
-        if name not in (table.fieldnames or ()):
-            raise EvaluationError(
-                f"{path}: no column {name!r}; there are {', '.join(table.fieldnames or ())}"
-            )
+        if name not in header:
+            raise EvaluationError(f"{path}: no column {name!r}; there are {', '.join(header)}")
+    places = header.index(before), header.index(after)
     points = []
-    try:
-        for row in table:
-            number = numbered[table.line_num - 1][0]
-            cells = [(row[name] or "").strip() for name in (before, after)]
-            if all(cells):
-                points.append((_part(cells[0], path, number), _part(cells[1], path, number)))
-    except csv.Error as error:
-        raise EvaluationError(f"{path}: no CSV: {error}") from error
+    for number, row in rows:
+        cells = [row[place].strip() if place < len(row) else "" for place in places]
+        if all(cells):
+            points.append((_part(cells[0], path, number + skipped), _part(cells[1], path, number + skipped)))
     return fit_logits(points, " ".join(notes) or Path(path).name)
 
 
