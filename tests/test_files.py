@@ -13,9 +13,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from vlcls.errors import LabelError, OutputError, VlclsError
@@ -283,6 +285,15 @@ def test_no_length_of_a_header_looks_like_a_pickle(tmp_path: Path):
     for size in range(300, 700, 8):  # among them 640, which begins as a pickle does
         save_file({"a": np.zeros(2, np.float32)}, tmp_path / "a.safetensors", {"x": "y" * size})
         read_safetensors(tmp_path / "a.safetensors", LabelError)
+
+
+def test_bytes_that_are_no_text_are_found_when_a_table_is_read(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"a": ["cat", "dog"]}), path, compression="none", write_statistics=False)
+    assert read_parquet(path, ["a"], LabelError)["a"].to_pylist() == ["cat", "dog"]
+    path.write_bytes(path.read_bytes().replace(b"dog", b"d\xb0g"))
+    with pytest.raises(LabelError, match=r"a\.parquet: .*UTF"):
+        read_parquet(path, ["a"], LabelError)
 
 
 def test_hashes_name_what_changed(tmp_path: Path):

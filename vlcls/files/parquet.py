@@ -30,7 +30,9 @@ def read_parquet(
             raise error(f"{path}: no column {missing[0]!r}; it has {', '.join(names)}")
         if opened.metadata.num_rows > limit:
             raise error(f"{path}: {opened.metadata.num_rows:,} rows, more than {limit:,}")
-        return opened.read(columns=None if columns is None else list(columns))
+        table = opened.read(columns=None if columns is None else list(columns))
+        table.validate(full=True)  # texts that are none would be found only when they are taken out
+        return table
 
 
 def parquet_schema(path: str | Path, error: type[VlclsError]) -> Any:
