@@ -16,7 +16,7 @@ from PIL import Image
 import vlcls
 from vlcls.encoders import Encoder
 from vlcls.errors import EmbeddingError, EncoderError, ImageError, LabelError
-from vlcls.image_sources import ImageSource, as_sources
+from vlcls.image_sources import ImageSource, as_sources, find_images
 from vlcls.images import decode, load_source
 
 COLOURS = [(200, 10, 30), (20, 180, 40), (30, 60, 220)]
@@ -336,3 +336,10 @@ def test_long_values_are_cut_where_they_come_from(clip: Encoder) -> None:
         with pytest.raises(vlcls.VlclsError) as caught:
             call()
         assert len(str(caught.value)) < 6000
+
+
+def test_an_empty_text_is_not_the_current_folder(paths: list[str]) -> None:
+    assert [source.data for source in as_sources(["", paths[0], " "])][::2] == [None, None]
+    assert len(as_sources("")) == 1
+    with pytest.raises(ImageError, match="an empty path"):
+        find_images([""])

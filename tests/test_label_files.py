@@ -40,6 +40,8 @@ def read(tmp_path: Path, name: str, content: str | bytes, *, warned: str | None 
         ("a.txt", "* cat\n* dog\n", "cat dog"),
         ("a.txt", "• cat\n• dog\n", "cat dog"),
         ("a.txt", '- "cat"\n- "dog"\n', "cat dog"),
+        ("a.txt", "- [ ] cat\n- [x] dog\n", "cat dog"),
+        ("a.txt", "・ 猫\n・ 犬\n", "猫 犬"),
         ("a.txt", '"cat"\n"dog"\n', "cat dog"),
         ("a.txt", "'cat',\n'dog',\n", "cat dog"),
         ("a.txt", '"cat",\n"dog"\n', "cat dog"),
@@ -106,6 +108,14 @@ def test_forms_that_are_sure(tmp_path, name, content, names):
         ("1 - cat\n2 - dog\n", "numbers at the beginning", "cat dog", "1 2"),
         ("1 001.cat\n2 002.dog\n", "numbers at the beginning", "cat dog", "1 2"),
         ("n02123045 cat\nn02084071 dog\n", "synsets at the beginning", "cat dog", "n02123045 n02084071"),
+        ("猫、犬、鳥\n", "one line with '、' in it: read as 3 names", "猫 犬 鳥", None),
+        ("猫，犬，鳥\n", "read as 3 names", "猫 犬 鳥", None),
+        ("قط، كلب\n", "read as 2 names", "قط كلب", None),
+        ("１．猫\n２．犬\n", "numbers at the beginning", "猫 犬", "1 2"),
+        ("（1）猫\n（2）犬\n", "numbers at the beginning", "猫 犬", "1 2"),
+        ("1、猫\n2、犬\n", "numbers at the beginning", "猫 犬", "1 2"),
+        ("١. قط\n٢. كلب\n", "numbers at the beginning", "قط كلب", "1 2"),
+        ("cat,dog\nfox,owl\n", "each line is read as one name", "cat,dog fox,owl", None),
         ("name\ncat\ndog\n", "'name', is read as a heading", "cat dog", None),
         ("cat", "one class in it, 'cat'", "cat", None),
     ],
@@ -129,6 +139,9 @@ def test_forms_that_are_guessed_are_said(tmp_path, content, said, names, ids):
         ["17", "23"],
         ["- cat", "dog"],
         ["rock-paper", "C++"],
+        ["label = none", "names of places", "item", "class"],
+        ["<unk>", "<pad>"],
+        ["| bar", "a|b|c"],
         ["“quoted” things", "others"],
         ["red\u2028panda", "vertical\x0btab", "next\x85line", "file\x1cseparator"],
         ["猫", "собака", "کتاب"],
@@ -144,6 +157,16 @@ def test_names_that_only_look_like_a_form(tmp_path, lines):
     [
         ("a.txt", "['cat', 'dog']", "not JSON.*one name a line"),
         ("a.txt", "[cat, dog]", "not JSON.*one name a line"),
+        ("a.txt", "labels = ['cat', 'dog']\n", "this is code"),
+        ("a.py", "# mine\nNAMES: list[str] = [\n'cat',\n]\n", "line 2: this is code"),
+        ("a.txt", "('cat', 'dog')\n", "this is code"),
+        ("a.toml", 'names = ["cat"]\n', "this is code"),
+        ("a.md", "| id | name |\n|---|:--|\n| 0 | cat |\n", "this is a Markdown table"),
+        ("a.html", "<ul>\n<li>cat</li>\n</ul>\n", "this is XML or HTML"),
+        ("a.pbtxt", "item {\n  id: 1\n  name: 'cat'\n}\n", "label map of TensorFlow"),
+        ("a.txt", "names:\n  - cat\n  - dog\n", "this is YAML"),
+        ("a.txt", "Classes: cat, dog\n", "this is YAML"),
+        ("a.yaml", "labels: cat, dog\n", "labels must hold a list of names, not 'cat, dog'"),
         ("a.csv", "cat,dog\nfox,owl\n", "2 columns, and no heading says which holds the names"),
         ("a.csv", "id,name\n0,cat\n1,dog,x\n", "line 3: 3 fields, and the first has 2"),
         ("a.csv", 'name\n"cat\n', "line 2: unexpected end of data"),
@@ -209,3 +232,13 @@ def test_the_command_lines_list_may_have_semicolons():
     assert parse_labels("cat; red panda;dog").names == ("cat", "red panda", "dog")
     assert parse_labels('"a;b",c').names == ("a;b", "c")
     assert parse_labels("red\u2028panda,dog").names == ("red panda", "dog")
+    for text in ("猫、犬", "猫，犬", "猫، 犬"):
+        assert parse_labels(text).names == ("猫", "犬")
+    assert parse_labels("猫、犬,鳥").names == ("猫、犬", "鳥")
+
+
+@pytest.mark.parametrize("text", ["['cat', 'dog']", '["cat", "dog"]', "('cat', 'dog')", '{"cat": 0}'])
+def test_the_command_lines_list_has_no_brackets(text):
+    with pytest.raises(LabelError, match="without brackets and quotes"):
+        parse_labels(text)
+    assert parse_labels("(cat),[dog]").names == ("(cat)", "[dog]")

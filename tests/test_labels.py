@@ -114,6 +114,14 @@ def test_as_many_ids_as_names():
         Labels(("cat", "dog"), ("a",))
 
 
+def test_a_table_is_not_a_list_of_its_headings():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"name": ["cat", "dog"]})
+    with pytest.raises(LabelError, match="not DataFrame: pass one of its columns"):
+        as_labels(table)
+    assert as_labels(table["name"]).names == ("cat", "dog")
+
+
 def test_one_string_is_not_a_list_of_letters():
     with pytest.raises(LabelError, match=r"\['cat', 'dog'\]"):
         as_labels("cat,dog")

@@ -123,3 +123,14 @@ def test_the_only_group(tmp_path):
     (folder / "notes.csv").write_text("who,when\nme,May\n")
     found = open_set(folder)
     assert found.labels.names == ("cat", "dog") and "notes.csv" in found.problems[0]
+
+
+def test_metadata_in_one_group_describes_no_other(tmp_path):
+    folder = images(
+        tmp_path / "birds", "day/cat/0.png", "day/dog/0.png", "night/cat/0.png", "night/dog/0.png"
+    )
+    (folder / "night" / "metadata.csv").write_text("file_name,label\ncat/0.png,cat\n")
+    found = open_set(folder)
+    assert found.labels.names == ("cat", "dog")
+    assert joined_parts(found.parts(None)).groups == {"group": ("day", "day", "night", "night")}
+    assert any("night/metadata.csv" in sentence for sentence in found.problems)

@@ -19,7 +19,7 @@ from vlcls.files.delimited import delimiter_of, read_rows
 from vlcls.files.json_text import parse_json
 from vlcls.files.text import read_text, split_lines
 from vlcls.files.yaml_text import parse_yaml
-from vlcls.labels import Labels, clean_name
+from vlcls.labels import COMMAS, Labels, clean_name
 
 #: Headings of columns with names, and with ids, best first.
 _NAMES = (
@@ -34,11 +34,20 @@ _PLURALS = ("names", "labels", "classes", "categories", "class_names")
 #: Fields of JSON and YAML that hold the classes: id2label of a model's config.json, YOLO's names.
 _FIELDS = ("id2label", *_PLURALS)
 
-_NUMBERED = re.compile(r"\(?(\d{1,9})(?:\)?\s*[.):=,;|]\s*|\s+(?:[-–—:]\s+)?)(\S.*)")
+_NUMBERED = re.compile(r"[(（]?(\d{1,9})(?:[)）]?\s*[.):=,;|．）：、。]\s*|\s+(?:[-–—:]\s+)?)(\S.*)")
 _NUMBERED_LAST = re.compile(r"(\S.*?)(?:\s*[:=,;|]\s*|\s+)(\d{1,9})")
 _SYNSET = re.compile(r"([nvar]\d{8})(?:\s*[,;:|]\s*|\s+)(\S.*)")
-_BULLET = re.compile(r"([-*•–·+])\s+(\S.*)")
+_BULLET = re.compile(r"([-*•–·+◦▪‣●・])\s+(?:\[[ xX✓]?\]\s+)?(\S.*)")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`"}
+
+#: How a text begins that is no list of names though each of its lines might be one.
+_OTHER_FORMS = {
+    "code": re.compile(r"\w+(?:\s*:[^=\n]*)?\s*=\s*[\[({]|\(\s*['\"][^'\"\n]*['\"]\s*,"),
+    "a Markdown table": re.compile(r"\|.*\|\s*\n\s*\|[\s:|-]+\|\s*(?:\n|$)"),
+    "XML or HTML": re.compile(r"<[!?a-z][^>\n]*>(?:.|\n)*</\w+>", re.IGNORECASE),
+    "a label map of TensorFlow": re.compile(r"item\s*\{"),
+    "YAML in a file of another name": re.compile(rf"(?:{'|'.join(_FIELDS)})\s*:\s*(?:\n|\S)", re.IGNORECASE),
+}
 
 _TABLES = (".csv", ".tsv")
 
@@ -92,6 +101,8 @@ def _of_content(content: Any, *, texts: bool = False) -> Pairs:
         for field in _FIELDS:
             if isinstance(content.get(field), (list, dict)):
                 return _of_content(content[field], texts=texts)
+            if len(content) == 1 and field in content:
+                raise LabelError(f"{field} must hold a list of names, not {str(content[field])[:80]!r}")
         values = content.values()
         numbers = [str(value) for value in values if type(value) is int or (texts and _is_number(value))]
         if len(numbers) == len(content) and not any(map(_is_number, content)):  # label2id
@@ -143,6 +154,11 @@ def _of_lines(text: str, suffix: str, path: Path) -> Pairs:
     lines = [(row, line) for row, line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         return []
+    for form, begins in _OTHER_FORMS.items():
+        if begins.match(text[text.index(lines[0][1]) :]):
+            raise LabelError(
+                f"line {lines[0][0]}: this is {form}, and no list of names: save one name a line"
+            )
     is_table = suffix in _TABLES or _is_header([line for _, line in lines], suffix)
     pairs = _of_table(text, suffix, path) if is_table else None
     if pairs is not None:
@@ -156,7 +172,7 @@ def _of_lines(text: str, suffix: str, path: Path) -> Pairs:
 
 def _of_one_line(line: str, path: Path) -> Pairs:
     plain = re.sub(r'"[^"]*"', "", line)
-    delimiter = next((each for each in (";", "|", ",") if each in plain), None)
+    delimiter = next((each for each in (";", "|", *COMMAS) if each in plain), None)
     if delimiter is None and plain.count("\t") > 1:
         delimiter = "\t"
     if delimiter is None:
@@ -182,7 +198,7 @@ def _without_marks(lines: Lines, path: Path) -> Pairs:
     if len(
         {found[1] if (found := _BULLET.fullmatch(text)) else None for text in texts} - {None}
     ) == 1 and all(map(_BULLET.fullmatch, texts)):
-        texts = [text[1:].strip() for text in texts]
+        texts = [_BULLET.sub(r"\2", text) for text in texts]
     if all(text[:1] in _QUOTES and text[-1:] == _QUOTES[text[:1]] and len(text) > 2 for text in texts):
         texts = [text[1:-1] for text in texts]
     last = [(each[2], each[1]) for text in texts if (each := _NUMBERED_LAST.fullmatch(text))]
@@ -193,11 +209,18 @@ def _without_marks(lines: Lines, path: Path) -> Pairs:
         return [_tabbed(row, text) for (row, _), text in zip(lines, texts, strict=True)]
     for pattern, what, fits in ((_SYNSET, "WordNet synsets", _distinct), (_NUMBERED, "numbers", _count_up)):
         matches = map(pattern.fullmatch, texts)
-        pairs = [(each[1], each[2]) for each in matches if each]
+        pairs = [(_plain_digits(each[1]), each[2]) for each in matches if each]
         if len(pairs) == len(texts) and fits(pairs):
             _say(path, f"the {what} at the beginning of its lines are read as ids of the classes")
             return _twice_numbered(pairs)
+    if len(texts) > 1 and all("," in text and ", " not in text for text in texts):
+        _say(path, f"each line is read as one name, commas included: {texts[0]!r}")
     return [(None, text) for text in texts]
+
+
+def _plain_digits(identifier: str) -> str:
+    """Digits of other scripts as those that data sets number their classes with."""
+    return "".join(str(int(each)) if each.isdecimal() else each for each in identifier)
 
 
 def _distinct(pairs: list[tuple[str, str]]) -> bool:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from vlcls.errors import LabelError
 
+#: Commas of several scripts, the usual one first.
+COMMAS = (",", "、", "，", "،")
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -94,6 +97,10 @@ def as_labels(labels: Labels | Mapping[str, str] | Iterable[str], *, clean: bool
         raise LabelError(
             "labels must be a list of names, not a set, whose order changes with each run: sorted(labels)"
         )
+    if hasattr(labels, "columns"):  # pandas, polars: iterating gives headings
+        raise LabelError(
+            f"labels must be a list of names, not {type(labels).__name__}: pass one of its columns"
+        )
     if not isinstance(labels, Iterable):
         raise LabelError(f"labels must be a list of names, not {type(labels).__name__}")
     tidy = clean_name if clean else str
@@ -107,10 +114,12 @@ def parse_labels(text: str, *, clean: bool = True) -> Labels:
     """`"cat,dog"`, as on the command line; a name with a comma goes in double quotes, as in CSV.
 
     Raises:
-        LabelError: As `as_labels`, or a quote is not closed.
+        LabelError: As `as_labels`, a quote is not closed, or a list in code's brackets.
     """
+    if re.fullmatch(r"\s*[\[{(]\s*(['\"]).*[\]})]\s*", text, re.DOTALL):
+        raise LabelError(f"labels {text!r}: without brackets and quotes, as in cat,dog")
     # Names in quotes may have commas; what separates them is a semicolon if there is no comma.
-    delimiter = ";" if "," not in text and ";" in text else ","
+    delimiter = next((each for each in (",", ";", *COMMAS) if each in text), ",")
     lines = io.StringIO(text, newline="")
     try:
         rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)

@@ -57,9 +57,11 @@ def layout_of(folder: Path) -> Layout:
     if (folder / "dataset_dict.json").is_file():
         return Layout("saved")
     here = [folder, *subfolders(folder)]
-    if any(_is_metadata(place / name) for place in here for name in _METADATA):
-        return Layout("metadata")
     filled = [place for place in here[1:] if _has_images(place)]
+    described = [place for place in here if any(_is_metadata(place / name) for name in _METADATA)]
+    # A folder of splits has such a file in each of them; one in a single class or group describes no other.
+    if folder in described or (described and set(filled) <= set(described)):
+        return Layout("metadata")
     if len(filled) >= 2:
         return Layout(
             "class", beside=_data_files(folder, [*here, *(s for h in here[1:] for s in subfolders(h))])

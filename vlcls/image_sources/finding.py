@@ -59,6 +59,8 @@ def expand(item: str | Path, left_out: LeftOut, stdin: TextIO | None = None) -> 
         binary = getattr(stream, "buffer", None)  # undecodable file names survive only as bytes
         content = binary.read() if binary else os.fsencode(stream.read())
         return _expand_list(content, "standard input", Path(), left_out)
+    if not str(item).strip():  # Path("") would be the current folder
+        raise ImageError("an empty path: name an image or a folder (. is the current one)")
     path = _expanduser(item)
     if _is(path.is_dir):
         return _expand_folder(path, left_out)

@@ -68,7 +68,7 @@ def as_sources(images: Any) -> Sequence[ImageSource]:
               array [N, H, W, C] is N images. Tensors likewise, but channels first: [C, H, W], [N, C, H, W];
             - a row of a data set (a mapping with one image among its values), and a slice of one (`ds[:8]`,
               a mapping with one list of images);
-            - None, NaN: a missing value, which is reported as an image that could not be read.
+            - None, NaN, an empty text: a missing value, which is reported as an image that could not be read.
 
             A column of a `datasets.Dataset`, or a Dataset with exactly one Image column, is read row by row
             while the work goes on, never held in memory.
@@ -84,12 +84,13 @@ def as_sources(images: Any) -> Sequence[ImageSource]:
     for item in _items(images):
         if isinstance(item, ImageSource):
             sources.append(item)
-        elif isinstance(item, (str, os.PathLike)) and not _is_base64(item):
+        elif isinstance(item, (str, os.PathLike)) and not _is_base64(item) and str(item).strip():
             path = item if isinstance(item, str) else os.fsdecode(item)
             sources += {str(found.data): found for found in expand(path, left_out)}.values()
         else:
             where = f"image {len(sources)}"
-            sources.append(ImageSource(where, _datum(item, where)))
+            blank = isinstance(item, str) and not item.strip()
+            sources.append(ImageSource(where, None if blank else _datum(item, where)))
     left_out.say()
     return sources
 

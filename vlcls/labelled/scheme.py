@@ -201,9 +201,10 @@ def with_contradictions(
 ) -> Scheme:
     """The scheme, and a sentence if files are there several times with different classes."""
     found: dict[str, set[tuple[int, ...]]] = {}
+    here = Path.cwd()
     for source, classes in zip(sources, truth, strict=True) if isinstance(sources, list) else ():
         if isinstance(source.data, Path):
-            found.setdefault(os.path.normpath(source.data), set()).add(classes)
+            found.setdefault(os.path.normpath(here / source.data), set()).add(classes)
     wrong = [(path, several) for path, several in found.items() if len(several) > 1]
     if not wrong:
         return scheme
