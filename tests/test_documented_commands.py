@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -193,7 +194,8 @@ def test_python_of_the_pages_runs(
     page: Path, shell: Callable[[str], str], model_spec: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ):
     spec = model_spec("open_clip-clip")
-    for function in (build_classifier, learn_names):  # the encoder of a page that names none is a download
+    # The encoder of a page that names none is a download.
+    for function in map(inspect.unwrap, (build_classifier, learn_names)):
         defaults = (spec if each == DEFAULT_ENCODER else each for each in function.__defaults__ or ())
         monkeypatch.setattr(function, "__defaults__", tuple(defaults))
     known = _names_of(page, spec)
