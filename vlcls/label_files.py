@@ -44,7 +44,7 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`"}
 _OTHER_FORMS = {
     "code": re.compile(r"\w+(?:\s*:[^=\n]*)?\s*=\s*[\[({]|\(\s*['\"][^'\"\n]*['\"]\s*,"),
     "a Markdown table": re.compile(r"\|.*\|\s*\n\s*\|[\s:|-]+\|\s*(?:\n|$)"),
-    "XML or HTML": re.compile(r"<[!?a-z][^>\n]*>(?:.|\n)*</\w+>", re.IGNORECASE),
+    "XML or HTML": re.compile(r"<[!?a-z][^>\n]*>[\s\S]*</\w+>", re.IGNORECASE),
     "a label map of TensorFlow": re.compile(r"item\s*\{"),
     "YAML in a file of another name": re.compile(rf"(?:{'|'.join(_FIELDS)})\s*:\s*(?:\n|\S)", re.IGNORECASE),
 }
