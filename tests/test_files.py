@@ -376,6 +376,38 @@ def test_a_lock_is_held_by_one(tmp_path: Path):
             pass
 
 
+_COUNT = """
+import pathlib, sys
+from vlcls.files.writing import locked
+for _ in range(60):
+    with locked(sys.argv[1], "another run", timeout=60):
+        count = pathlib.Path(sys.argv[1] + ".count")
+        count.write_text(str(int(count.read_text()) + 1))
+"""
+
+
+def test_a_lock_is_held_by_one_though_its_file_goes_each_time(tmp_path: Path):
+    (tmp_path / "out.count").write_text("0")
+    command = [sys.executable, "-c", _COUNT, str(tmp_path / "out")]
+    runs = [subprocess.Popen(command) for _ in range(3)]
+    assert [run.wait(120) for run in runs] == [0, 0, 0]
+    assert (tmp_path / "out.count").read_text() == "180"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.count"]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_no_lock_file_stays(tmp_path: Path, folder: bool):
+    place = tmp_path if folder else tmp_path / "out.json"
+    lock = tmp_path / (".lock" if folder else ".out.json.lock")
+    lock.touch()  # of a killed run
+    with locked(place, "another run"):
+        assert lock.exists()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError), locked(place, "another run"):
+        raise ValueError
+    assert not list(tmp_path.iterdir())
+
+
 @given(text=st.text(max_size=50))
 def test_nothing_printed_is_obeyed(text: str):
     shown = printable(text)

@@ -25,7 +25,7 @@ ONE = Shape({"photo": (14, 0.0)}, {"name": METHODS["name"]}, ("conse",), SMALL.c
 DELETIONS = {
     "app/session_files.py": "the start of a session that was never written, known by its schema",
     "evaluation/run_folder.py": "files of its own list that hold what was written",
-    "files/writing.py": "temporary files, by a name of ours and of a process that is gone",
+    "files/writing.py": "temporary files, by a name of ours and of a process that is gone; its own locks",
     "learning/checkpoint.py": "a checkpoint, known by its header",
     "retrieval/build.py": "parts of a database, known by their name and schema",
     "store/folder.py": "shards, by a name that only the store gives",

@@ -2,7 +2,7 @@
 
 FOLDER/start.json      the descriptors of the start, and what the session belongs to; never changes
 FOLDER/session.json    everything since, each state as what it changes of the start
-FOLDER/lock            held by the server that uses the folder; the system lets go of it when that is killed
+FOLDER/lock            while a server uses the folder; the system lets go of it when that is killed
 FOLDER/exports/        descriptor files written for others
 """
 
@@ -22,7 +22,7 @@ from vlcls.errors import SessionError, VlclsError
 from vlcls.files.json_text import parse_json, read_json, to_json
 from vlcls.files.reading import MAX_BYTES, read_bytes
 from vlcls.files.schema import validated
-from vlcls.files.writing import check_output_folder, remove_leftovers, write_atomically
+from vlcls.files.writing import check_output_folder, release, remove_leftovers, write_atomically
 from vlcls.labels import Labels
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def check_folder(folder: Path) -> None:
         try:
             load(folder)
         finally:
-            lock.release()
+            release(lock)
         return
     there = folder
     while not os.path.lexists(there) and there != there.parent:

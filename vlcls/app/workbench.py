@@ -26,7 +26,7 @@ from vlcls.editing import Comparison, Scored, compare, rescore, score
 from vlcls.embeddings import embed_texts
 from vlcls.errors import SessionError
 from vlcls.explain import Audit, Explanation, audit_descriptors, explain_images
-from vlcls.files.writing import output_errors
+from vlcls.files.writing import output_errors, release
 from vlcls.labelled import LabelledEmbeddings
 from vlcls.limits import readable
 
@@ -85,7 +85,7 @@ class Workbench:
             raise
 
     def close(self) -> None:
-        self._lock.release()
+        release(self._lock)
 
     @property
     def seen(self) -> Seen:

@@ -14,8 +14,12 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlcls.errors import OutputError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _TEMPORARY = re.compile(r"\.vlcls-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp(\.\w+)?")
@@ -95,6 +99,8 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
 def locked(path: str | Path, what: str, timeout: float = 0) -> Iterator[None]:
     """Hold a file or folder for this process alone; the system lets go of it when the process is killed.
 
+    The lock is a file, which is gone at the end.
+
     Args:
         path: What is to be written: the lock of a folder lies in it, that of a file beside it.
         what: What holds it, for the error: "another `vlcls describe`".
@@ -117,7 +123,21 @@ def locked(path: str | Path, what: str, timeout: float = 0) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        release(lock)
+
+
+def release(lock: BaseFileLock) -> None:
+    """Let go of a lock and delete its file, if that is empty, as ours are.
+
+    The file goes while the lock is held, so that only its holder deletes it. Who opened it before and gets
+    the lock of a deleted file makes a new one: filelock looks whether the file still has a name.
+    """
+    path = Path(lock.lock_file)
+    if lock.is_locked:
+        with contextlib.suppress(OSError):  # Windows deletes no open file; filelock does so once it is closed
+            if path.is_file() and not path.is_symlink() and not path.stat().st_size:
+                path.unlink()
+    lock.release()
 
 
 def check_output_file(path: str | Path) -> None:
