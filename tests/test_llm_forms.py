@@ -53,6 +53,18 @@ THINKING: dict[str, str] = {
     "bold sections of thinking": "**Thinking Process:**\n\n1. No names\n2. Be short\n\n"
     f"**Final Answer:**\n{BULLETS}",
     "a draft and a final list": f"Draft:\n- fur\n\nFinal list:\n{BULLETS}",
+    "folded by a web page": '<details type="reasoning">\n<summary>Denken</summary>\n- no\n</details>\n'
+    f"{BULLETS}",
+    "thinking on a terminal": f"Thinking...\nWell:\n- no\n...done thinking.\n\n{BULLETS}",
+    "quoted thinking": f"> Thinking...\n> - no\n> - not this\n\n{BULLETS}",
+    "channels without marks": f"analysisWe list features.\n- no\nassistantfinal{BULLETS}",
+    "let me think": f"Let me think about what one sees:\n- no\n- in Asia\n\nHere is the list:\n{BULLETS}",
+    "a thought process": f"Here is my thought process:\n- no\n\nHere is my response:\n{BULLETS}",
+    "a final response in brackets": "Here are my reasoning steps:\n- no\n[BEGIN FINAL RESPONSE]\n"
+    f"{BULLETS}\n[END FINAL RESPONSE]",
+    "a chain of thought in JSON": '{"chain_of_thought": ["no"], "seen": ["orange fur", "black stripes"]}',
+    "the user's turn in words": f"{BULLETS}\n\nUser: and a lion?\nAssistant:\n- a mane",
+    "the next instruction": f"{BULLETS}\n\n### Instruction:\nlion\n### Response:\n- a mane",
     "the other side of the talk": f"{BULLETS}<|im_end|>\n<|im_start|>user\n- more!",
 }
 #: ... then those of other marks, words and JSON.
@@ -201,6 +213,16 @@ PLAIN: dict[str, str] = {
     "the Latin name alone": OBJECT.replace('"tiger"', '"Panthera tigris"'),
     "no class named": OBJECT.replace('"tiger"', '""'),
     "other capitals": '{"Class": "TIGER", "Descriptors": ["orange fur", "black stripes"]}',
+    "a call whose arguments are text": json.dumps({"name": "describe", "arguments": OBJECT}),
+    "a list of calls": json.dumps({"tool_calls": [{"function": {"name": "answer", "arguments": OBJECT}}]}),
+    "a message": json.dumps({"role": "assistant", "content": OBJECT}),
+    "an agent's last action": json.dumps({"action": "final_answer", "action_input": OBJECT}),
+    "numbers in the texts of JSON": '{"descriptors": ["1. orange fur", "2. black stripes"]}',
+    "references": f"{BULLETS}\n\nReferences\n1. Smith, Tigers of Asia\n2. Jones, Cats",
+    "a summary": f"{BULLETS}\n\nIn summary:\n- tigers are big cats",
+    "what is not seen": f"{BULLETS}\n\nNon-visual traits (excluded):\n- lives in Asia",
+    "how to tell it": f"{BULLETS}\n\nHow to tell it from a lion:\n- lions have a mane",
+    "marks of other engines": "- orange fur [cite: 1, 2]\n- black stripes \ue200cite\ue202turn0\ue201",
     "a nested answer": '{"result": {"class": "tiger", "items": ["orange fur", "black stripes"]}}',
 }
 FORMS = {**THINKING, **PLAIN}
@@ -259,7 +281,7 @@ def test_a_damaged_form_is_a_list_or_refused(form: str, damage: list[tuple[int, 
 
 
 def test_there_are_many_forms():
-    assert len(FORMS) == 168  # as docs/descriptors.md says
+    assert len(FORMS) == 188  # as docs/descriptors.md says
 
 
 @pytest.mark.parametrize(
@@ -273,6 +295,7 @@ def test_there_are_many_forms():
          ["2-toned coat", "3.5 metres long", "30\u00b0 angle"]),
         ("- sure-footed stance\n- okra pods\n- tip of tail white\n- I-shaped frame", "tiger",
          ["sure-footed stance", "okra pods", "tip of tail white", "I-shaped frame"]),
+        ("- #1 jersey\n- **bold** lettering", "tiger", ["#1 jersey", "bold lettering"]),
         ("- the tiger's \"ghost\" stripes", "tiger", ["the tiger's \"ghost\" stripes"]),
         ("['the cat\\'s eyes', 'a dog's ears']", "tiger", ["the cat's eyes", "a dog's ears"]),
         ("- long tail\n  - ringed with black\n- short ears", "tiger",

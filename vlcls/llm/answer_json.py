@@ -34,10 +34,12 @@ _TEXT_KEYS = (
     "attribute", "item", "name",
 )  # fmt: skip
 _ASIDE_KEYS = re.compile(
-    r"(?:reason|think|thought|note|analys|plan|step|draft|synonym|alias|source|refer|citation|similar|related|"
+    r"(?:reason|chain_of|scratch|rationale|explan|exclu|avoid|confus|think|thought|note|analys|plan|step|draft|synonym|alias|source|refer|citation|similar|related|"
     r"example|confidence|score|id$|type$|index)",
     re.IGNORECASE,
 )
+#: Keys of what is around an answer: a call of a tool, a message of a chat.
+_WRAPPER_KEYS = ("arguments", "parameters", "action_input", "function", "tool_calls")
 #: Levels of lists and objects in which a list of phrases may lie.
 _MAX_LEVELS = 6
 
@@ -73,6 +75,9 @@ def entries_of_json(text: str, style: Style, name: str, others: Sequence[str]) -
         found, end = [*found, *texts] if joined else texts, each.end
     if not found and reason:
         raise OtherShapeError(reason)
+    numbered = [re.fullmatch(r"(\d{1,2})[.)]\s+(.+)", each.strip(), re.DOTALL) for each in found]
+    if all(each and int(each[1]) == place for place, each in enumerate(numbered, start=1)):
+        found = [each[2] for each in numbered if each]  # "1. orange fur", "2. black stripes"
     return found or None
 
 
@@ -143,15 +148,25 @@ def _lists(content: dict[str, Any], style: Style) -> list[Any]:
 def _texts_of_object(
     content: dict[str, Any], style: Style, name: str, others: Sequence[str], level: int
 ) -> list[str]:
-    for key in ("arguments", "parameters"):  # of a call of a tool
-        if isinstance(content.get(key), dict):
-            return _texts(content[key], style, name, others, level + 1)
+    for key in _WRAPPER_KEYS:
+        inside = content.get(key)
+        if isinstance(inside, str) and inside.lstrip()[:1] in ("{", "["):
+            inside = next((each.value for each in json_values(inside)), None)
+        if isinstance(inside, (dict, list)) and inside:
+            return _texts(inside, style, name, others, level + 1)
     own = [key for key in content if is_same(str(key), name) and isinstance(content[key], (list, dict))]
     if own:
         return _texts(content[own[0]], style, name, others, level + 1)
     said_of = next((each for key, each in content.items() if is_same(str(key), name)), None)
     if isinstance(said_of, str) and (inner := between_commas(said_of, least=2)):
         return inner
+    said = content.get("content")
+    if "role" in content and isinstance(said, (str, list)):  # a message of a chat
+        if isinstance(said, list):
+            return _texts(said, style, name, others, level + 1)
+        if (entries := entries_of_json(said, style, name, others)) is not None:
+            return entries
+        return list_entries(said, names_one_of(others), sentences=style == "sentences")
     of_class = {key: content[key] for key in content if str(key).casefold() in _CLASS_KEYS}
     for said in of_class.values():
         if isinstance(said, str) and said.strip() not in ("", "class") and not is_about(said, name, others):

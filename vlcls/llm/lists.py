@@ -34,15 +34,20 @@ _BOX = re.compile(r"\[[ xX\u2713\u2714]?\]\s*|\([ xX\u2713]?\)\s|[\u2610-\u2612]
 _EMPHASIS = re.compile(r"(\*\*|__)(?P<text>.+?)\1[:\uff1a]?$")
 #: Sections that are no part of the answer, and sections that are all of it.
 _ASIDE = re.compile(
-    r"(?:my |the |some |step[- ]by[- ]step )?(?:reasoning|thinking|thoughts?|thought process|analysis|plan|"
+    r"let me think\b.*|how to tell\b.*|(?:in )?(?:summary|conclusion)|"
+    r"non-?(?:visual|visible) \w+(?: \(.*\))?|"
+    r"further reading|see also|(?:here (?:is|are) )?"
+    r"(?:my |the |some |step[- ]by[- ]step )?(?:reasoning|thinking|thoughts?|"
+    r"thought process|analysis|plan|"
     r"planning|notes?|drafts?|first draft|considerations?|constraints?|approach|self-?check|check|"
-    r"verification|references?|sources?|citations?|footnotes?|explanation|disclaimer|bibliography|"
+    r"verification|reasoning steps|references?|sources?|citations?|footnotes?|"
+    r"explanation|disclaimer|bibliography|"
     r"(?:things |features |what )?(?:is )?not (?:visible|to include|included)|(?:to |what to )?avoid(?:ed)?|"
     r"excluded?|exclusions|rules|requirements|instructions)(?: process| steps?)?",
     re.IGNORECASE,
 )
 _FINAL = re.compile(
-    r"(?:(?:the |my |here is the |and the )?(?:final|revised|corrected) (?:\w+ )?"
+    r"(?:here is my response|(?:the |my |here is the |and the )?(?:final|revised|corrected) (?:\w+ )?"
     r"(?:answer|list|version|output|response|descriptors)|answer|final|output|response)",
     re.IGNORECASE,
 )
@@ -75,7 +80,9 @@ class _Line:
         """What it announces, if it announces what follows."""
         text = self.text
         bold = _EMPHASIS.fullmatch(text)
-        if text.startswith("#"):
+        if not self.mark and (_ASIDE.fullmatch(text) or _FINAL.fullmatch(text)):
+            return text
+        if text.startswith("#") and (not self.mark or re.match(r"#+\s", text)):  # "- #1 jersey" is an entry
             return text.lstrip("# ").strip("*_:\uff1a# ")
         if text.rstrip("*_ ").endswith((":", "\uff1a")):
             return text.strip("*_:\uff1a ")

@@ -18,7 +18,9 @@ MAX_WORDS = 8
 SENTENCE_ENDS = (".", "!", "?", "\u3002", "\uff01", "\uff1f", "\u0964")
 
 _CITATION = re.compile(
-    r"\s*(?:\[\[?\^?\d{1,3}(?:\s*[,\u2013-]\s*\^?\d{1,3})*\]?\](?:\([^)\s]*\))?|\u3010[^\u3011]*\u3011|"
+    r"\s*(?:\[\[?\^?\d{1,3}(?:\s*[,\u2013-]\s*\^?\d{1,3})*\]?\](?:\([^)\s]*\))?"
+    r"|\[cite(?:_start|: ?[\d, ]+)\]|"
+    r"\ue200[^\ue201]{0,200}\ue201|\u3010[^\u3011]*\u3011|"
     r"\[(?:[a-z]|note \d{1,2})\]|\^\d{1,3}\^?|[\u2020\u2021]+$|\((?:wikipedia|britannica)\b[^)]*\)|"
     r"\[(?:citation|source|ref)[^\]]{0,60}\](?:\([^)\s]*\))?|\(\[[^\]\[]{0,200}\]\([^)\s]*\)\)|\(\d{1,2}\)$|"
     r"\(https?://[^)\s]*\)|:contentReference\[[^\]]*\]\{[^}]*\}|\((?:source|ref)s?:[^)]*\)|[\u00b9\u00b2\u00b3\u2070-\u2079]+(?=\W|$)|"
@@ -30,7 +32,7 @@ _EMPHASIS = re.compile(r"(?<!\w)(\*\*\*|\*\*|__|\*|_|~~|`)(?=\S)(.+?)(?<=\S)\1(?
 _LABELLED = re.compile(r"(?P<label>[^:\uff1a]{1,40}?)\s*[:\uff1a]\s*(?P<rest>\S.*)")
 _BOLD_LABEL = re.compile(
     r"(?P<mark>\*\*|__)(?P<label>[^*]{1,60}?)\s*(?P<colon>[:\uff1a]?)(?P=mark)"
-    r"\s*(?:[:\uff1a\u2013\u2014]|-(?=\s))?\s*(?P<rest>\S.*)"
+    r"\s*(?P<sign>(?:[:\uff1a\u2013\u2014]|-(?=\s))?)\s*(?P<rest>\S.*)"
 )
 #: Scripts that write words without blanks between them.
 _WITHOUT_BLANKS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -92,6 +94,8 @@ def _without_label(text: str) -> str:
     label, rest = found["label"].strip("*_ "), found["rest"].strip("*_ ")
     if bold and len(rest.split()) > MAX_WORDS:
         return label
+    if bold and not bold["colon"] and not bold["sign"] and label[:1].isalpha():  # "**bold** lettering"
+        return text
     if len(label.split()) > 4 or not any(letter.isalpha() for letter in rest):
         return text
     if re.fullmatch(r"\d+", rest[:1]) and label[-1:].isdigit():  # "at 12:30"

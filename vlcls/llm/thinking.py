@@ -35,6 +35,10 @@ _BLOCKS = (
         ),
         re.compile(r"</details>", re.I),
     ),
+    (re.compile(r"<details[^>]{0,200}type=.?reasoning[^>]{0,200}>", re.I), re.compile(r"</details>", re.I)),
+    (re.compile(r"^Thinking\.\.\.[ \t]*$", re.M), re.compile(r"^\.\.\.done thinking\.?[ \t]*$", re.M)),
+    (re.compile(r"\A\s*>\W*(?:thinking|thoughts?|reasoning)\b", re.I), re.compile(r"^(?=[^>\n])", re.M)),
+    (re.compile(r"\Aanalysis(?=[A-Z])"), re.compile(r"assistantfinal")),
 )
 _BEGIN = re.compile(
     r"\A(?:\s*(?:<\|(?:begin_of_solution|start_response|begin_of_text|start|im_start|assistant)\|>|"
@@ -45,12 +49,13 @@ _BEGIN = re.compile(
 _END = re.compile(
     r"<\|(?:im_end|im_start|eot_id|eom_id|end|return|endoftext|end_of_text|end_of_solution|end_response|"
     r"end_of_turn|user|start_header_id)\|>|<end_of_turn>|<\uff5cend\u2581of\u2581sentence\uff5c>|</s>|"
-    r"\[/?INST\]",
+    r"\[/?INST\]|(?<=\w\n)\n?(?:User|Human|Q|#{2,3} ?(?:Instruction|Human|User)):",
     re.IGNORECASE,
 )
 #: Elements that say that they hold the answer.
 _ANSWER = re.compile(
-    r"<(?P<name>(?:final_?)?(?:answer|response|output|result|solution))>(?P<text>.*?)(?:</(?P=name)>|\Z)",
+    r"<(?P<name>(?:final_?)?(?:answer|response|output|result|solution))>(?P<text>.*?)(?:</(?P=name)>|\Z)|"
+    r"\[BEGIN FINAL RESPONSE\](?P<final>.*?)(?:\[END FINAL RESPONSE\]|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -73,7 +78,9 @@ def without_thinking(text: str) -> str:
     text = _BEGIN.sub("", _outside_tags(_last_channel(text)))
     if ended := _END.search(text):
         text = text[: ended.start()]
-    said = [found["text"] for found in _ANSWER.finditer(text) if found["text"].strip()]
+    said = [
+        words for found in _ANSWER.finditer(text) if (words := found["text"] or found["final"] or "").strip()
+    ]
     return (said[-1] if said else _without_preface(text)).strip("\n")
 
 
