@@ -107,6 +107,7 @@ def test_standard_input_of_paths(photos, spec):
     ("arguments", "code", "message"),
     [
         (["classify", "x.jpg"], 2, "--labels"),
+        (["classify", "x.jpg", "-l", str(Path(__file__))], 2, "--labels-file"),
         (["classify", "x.jpg", "-l", "a", "--labels-file", "b"], 2, "not both"),
         (["classify", "-l", "a,b"], 2, "give images"),
         (["classify", "x.jpg", "-l", "cat,cat"], 1, "error: label 'cat' is there twice"),

@@ -157,7 +157,11 @@ def found_labels(text: str | None, file: Path | None, clean: bool) -> Labels:
 
     if (text is None) == (file is None):
         raise typer.BadParameter('give class names: --labels "cat,dog" or --labels-file FILE (not both)')
-    return parse_labels(text, clean=clean) if text is not None else read_labels(Path(str(file)), clean=clean)
+    if text is None:
+        return read_labels(Path(str(file)), clean=clean)
+    if Path(text).suffix and len(text) < 256 and Path(text).is_file():
+        raise typer.BadParameter(f"{text} is a file: --labels-file {text} reads the class names in it")
+    return parse_labels(text, clean=clean)
 
 
 def found_sources(images: Sequence[str]) -> list[ImageSource]:
