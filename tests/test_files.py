@@ -427,3 +427,10 @@ def test_what_people_read():
         "'=1+1", "'@x", "'-cmd", "-1.5", "cat",
     ]  # fmt: skip
     assert issubclass(OutputError, VlclsError)
+
+
+def test_a_file_of_the_user_in_the_place_of_a_lock_stays_as_it_is(tmp_path: Path):
+    (tmp_path / ".lock").write_text("mine")
+    with pytest.raises(OutputError, match=r"\.lock is in the way"), locked(tmp_path, "another run"):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"

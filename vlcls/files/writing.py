@@ -115,6 +115,8 @@ def locked(path: str | Path, what: str, timeout: float = 0) -> Iterator[None]:
     with output_errors(path):
         place = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
         place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_file() and place.stat().st_size:  # some releases of filelock empty what they open
+            raise OutputError(f"{path} cannot be written: {place.name} is in the way: no lock of vlcls")
         lock = FileLock(place)
         try:
             lock.acquire(timeout=timeout)
