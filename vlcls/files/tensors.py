@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import VlclsError
-from vlcls.files.reading import regular_file
+from vlcls.files.reading import open_regular, regular_file
 
 
 def read_safetensors(
@@ -45,8 +45,6 @@ def read_safetensors(
 
 def read_prefix(path: Path, error: type[VlclsError]) -> bytes:
     """The first bytes of a file, enough to tell its kind."""
-    from vlcls.files.reading import open_regular
-
     with open_regular(path, error) as file:
         return file.read(16)
 

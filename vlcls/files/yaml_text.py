@@ -9,17 +9,11 @@ from typing import Any
 
 from vlcls.errors import MissingExtraError, VlclsError
 from vlcls.files.json_text import MAX_DEPTH, MAX_DIGITS
-from vlcls.files.text import read_text
 
 #: Bytes of a file: PyYAML reads one or two million a second.
 MAX_BYTES = 8 << 20
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
-
-
-def read_yaml(path: str | Path, error: type[VlclsError], *, texts: bool = False) -> Any:
-    """Content of a YAML file: see `parse_yaml`; raises `error` as `read_text` does, too."""
-    return parse_yaml(read_text(path, error, MAX_BYTES), path, error, texts=texts)
 
 
 def parse_yaml(text: str, where: str | Path, error: type[VlclsError], *, texts: bool = False) -> Any:
