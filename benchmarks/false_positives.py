@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vlcls.evaluation import judge_gains
-from vlcls.evaluation.verdicts import CONTROLS, ONE_PROMPT, RANDOM_CONTROLS
+from vlcls.evaluation.metrics.verdicts import CONTROLS, ONE_PROMPT, RANDOM_CONTROLS
 
 NOISE = 0.6
 IMAGES = (336, 2000, 20_000)

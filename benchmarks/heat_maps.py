@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vlcls import load_encoder
 from vlcls.articles import article
-from vlcls.evaluation.intervals import mean_interval
+from vlcls.evaluation.metrics.intervals import mean_interval
 from vlcls.explain import Faithfulness, faithfulness, heat_grid, heat_map, random_maps
 from vlcls.explain.heatmaps import image_pixels
 

@@ -22,7 +22,7 @@ from vlcls.classifiers.vocabulary_free import (
     NamingMethod,
     vocabulary_of,
 )
-from vlcls.evaluation.vocabulary_free import (
+from vlcls.evaluation.metrics.vocabulary_free import (
     cluster_accuracy,
     macro_cluster_accuracy,
     semantic_iou,

@@ -210,7 +210,7 @@ def _labels(name: str) -> Callable[[Path], Any]:
 
 def _set(name: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
-        from vlcls.evaluation.sets import open_set
+        from vlcls.evaluation.data.sets import open_set
 
         return [part.truth for part in open_set(folder / name).parts(None)]
 
@@ -261,8 +261,8 @@ def _plain_descriptors(folder: Path) -> Any:
 
 
 def _compare(folder: Path) -> Any:
-    from vlcls.evaluation.comparison import compare_runs
-    from vlcls.evaluation.run_files import read_predictions, read_results
+    from vlcls.evaluation.report.comparison import compare_runs
+    from vlcls.evaluation.report.run_files import read_predictions, read_results
 
     results = read_results(folder / "run")
     for cell in results["cells"]:
@@ -325,13 +325,13 @@ def _templates(folder: Path) -> Any:
 
 
 def _fit(folder: Path) -> Any:
-    from vlcls.evaluation.robustness import read_fit
+    from vlcls.evaluation.metrics.robustness import read_fit
 
     return read_fit(folder / "points.csv", "a", "b")
 
 
 def _suite(folder: Path) -> Any:
-    from vlcls.evaluation.suites import open_suite_set, read_suite
+    from vlcls.evaluation.data.suites import open_suite_set, read_suite
 
     suite = read_suite(folder / "suite.yaml")
     return [open_suite_set(suite, each.name, folder) for each in suite.sets]

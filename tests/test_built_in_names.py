@@ -14,10 +14,10 @@ from vlcls.cli.names import _candidates
 from vlcls.data import prompts_folder
 from vlcls.descriptors import descriptor_names, read_descriptors
 from vlcls.errors import VlclsError, VlclsWarning
-from vlcls.evaluation.api import plan_of
-from vlcls.evaluation.class_names import CURATED, given_labels
-from vlcls.evaluation.method_options import CHECKS
-from vlcls.evaluation.suites import open_suite_set, read_suite, suite_names
+from vlcls.evaluation.data.class_names import CURATED, given_labels
+from vlcls.evaluation.data.suites import open_suite_set, read_suite, suite_names
+from vlcls.evaluation.run.api import plan_of
+from vlcls.evaluation.run.method_options import CHECKS
 from vlcls.llm.requests import _instructions
 from vlcls.prompts import load_templates
 from vlcls.prompts.templates import template_names

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from vlcls.cli import app
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.comparison import compare_runs
-from vlcls.evaluation.run_files import read_predictions
+from vlcls.evaluation.report.comparison import compare_runs
+from vlcls.evaluation.report.run_files import read_predictions
 
 ONE = Shape({"photo": (60, 0.6)}, {"name": METHODS["name"]}, ("conse",), CLASSES)
 BETTER = replace(ONE, methods={"name": ("one prompt", False, 1, 4.0)})

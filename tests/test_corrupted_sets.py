@@ -10,9 +10,9 @@ from PIL import Image
 
 from vlcls.embeddings import embed_images
 from vlcls.errors import EvaluationError, ImageError, MissingExtraError
-from vlcls.evaluation import corrupted_sets
-from vlcls.evaluation.corrupted_sets import CORRUPTIONS, corrupted
-from vlcls.evaluation.parts import EvaluationSet, listed
+from vlcls.evaluation.data import corrupted_sets
+from vlcls.evaluation.data.corrupted_sets import CORRUPTIONS, corrupted
+from vlcls.evaluation.data.parts import EvaluationSet, listed
 from vlcls.image_sources import ImageSource
 from vlcls.images import decode, load_source
 from vlcls.labels import as_labels

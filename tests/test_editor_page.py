@@ -21,7 +21,7 @@ from vlcls.app.more import Asking
 from vlcls.app.session import without
 from vlcls.app.workbench import Workbench
 from vlcls.descriptors import read_descriptors
-from vlcls.evaluation.api import evaluate
+from vlcls.evaluation.run.api import evaluate
 from vlcls.labels import Labels
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

@@ -13,10 +13,10 @@ import pytest
 from vlcls.cli.bias import _words
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import VlclsError
-from vlcls.evaluation.robustness import read_fit
-from vlcls.evaluation.shards import read_class_names
-from vlcls.evaluation.suites import read_suite
-from vlcls.evaluation.tables import read_table
+from vlcls.evaluation.data.shards import read_class_names
+from vlcls.evaluation.data.suites import read_suite
+from vlcls.evaluation.data.tables import read_table
+from vlcls.evaluation.metrics.robustness import read_fit
 from vlcls.image_sources import find_images
 from vlcls.labels import read_labels
 from vlcls.prompts import load_templates

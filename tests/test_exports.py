@@ -9,8 +9,8 @@ from evaluation_runs import METHODS, SMALL, WHOLE, Shape, multi_label_cell, writ
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
 from vlcls.evaluation import measure_multi_label
-from vlcls.evaluation.exports import clip_benchmark_record, write_exports
-from vlcls.evaluation.run_files import read_predictions
+from vlcls.evaluation.report.exports import clip_benchmark_record, write_exports
+from vlcls.evaluation.report.run_files import read_predictions
 
 #: What `clip_benchmark eval` writes for a model and a set (clip_benchmark/cli.py, run).
 KEYS = ["dataset", "model", "pretrained", "task", "metrics", "language"]

@@ -21,9 +21,9 @@ from pyarrow import parquet
 import vlcls
 from vlcls.encoders import Encoder
 from vlcls.errors import EvaluationError, LabelError, VlclsError
-from vlcls.evaluation import harness
-from vlcls.evaluation.run_files import read_results
-from vlcls.evaluation.sets import open_set
+from vlcls.evaluation.data.sets import open_set
+from vlcls.evaluation.report.run_files import read_results
+from vlcls.evaluation.run import harness
 from vlcls.prompts.learned import with_new_classes
 
 TESTS = Path(__file__).parent
@@ -199,9 +199,9 @@ def test_exit_codes_say_what_was_not_run(
 
 
 def test_corruptions_are_measured_and_never_called_mce(data: Path, clip: Encoder, tmp_path: Path):
-    from vlcls.evaluation.api import plan_of
-    from vlcls.evaluation.harness import run
-    from vlcls.evaluation.plan import Corruptions, Plan
+    from vlcls.evaluation.run.api import plan_of
+    from vlcls.evaluation.run.harness import run
+    from vlcls.evaluation.run.plan import Corruptions, Plan
 
     plan = plan_of(data / "photo", "photo", clip, controls=False, cache=False)
     some = Corruptions("photo", ("brightness", "contrast"), (1, 5))
@@ -212,8 +212,8 @@ def test_corruptions_are_measured_and_never_called_mce(data: Path, clip: Encoder
 
 
 def test_right_reasons_by_hand(data: Path, clip: Encoder, tmp_path: Path):
-    from vlcls.evaluation.rationale_search import RationaleTexts
-    from vlcls.evaluation.right_reasons import RationaleData
+    from vlcls.evaluation.metrics.rationale_search import RationaleTexts
+    from vlcls.evaluation.run.right_reasons import RationaleData
 
     reasons = {"cat": ["whiskers", "a tail"], "dog": ["a tail", "a nose"], "fox": ["red fur"]}
     (tmp_path / "reasons.json").write_text(json.dumps(reasons))
@@ -289,7 +289,7 @@ def test_figures_equal_clip_benchmark_s_protocol(
 
 def test_methods_that_find_names(data: Path, clip: Encoder, tmp_path: Path):
     from vlcls.classifiers.cased import Cased
-    from vlcls.evaluation.vocabulary_free import cluster_accuracy
+    from vlcls.evaluation.metrics.vocabulary_free import cluster_accuracy
     from vlcls.retrieval.build import build_captions
 
     captions = tmp_path / "captions"

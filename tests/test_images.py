@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vlcls import image_sources, images
+from vlcls import image_sources
 from vlcls.errors import ImageError
 from vlcls.image_sources import ImageSource, as_sources, find_images
 from vlcls.images import Loaded, content_key, decode, load_source
+from vlcls.images import decoding as images
 
 RED = (200, 10, 30)
 

@@ -108,7 +108,7 @@ def test_a_photo_named_itself_says_which_plugin(photos: Path, without_plugins: N
             "import sys\nfrom importlib import util\n"
             "find = util.find_spec\n"
             "util.find_spec = lambda name, *a: None if name.startswith('pillow_') else find(name, *a)\n"
-            "from vlcls.images import *\nfrom vlcls.image_sources import ImageSource\n"
+            "from vlcls.images.decoding import *\nfrom vlcls.image_sources import ImageSource\n"
             "decode(load_source(ImageSource('x', Path(sys.argv[1]))))"
         )
         done = subprocess.run([sys.executable, "-c", code, source.name], capture_output=True, text=True)
@@ -151,7 +151,7 @@ def test_folders_of_systems_hold_no_images(photos: Path, name: str) -> None:
 
 
 def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
-    from vlcls.evaluation.sets import open_set
+    from vlcls.evaluation.data.sets import open_set
 
     for place in ("cat", "dog", "@eaDir", "cat/@eaDir"):
         (tmp_path / place).mkdir(parents=True)

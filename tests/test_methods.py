@@ -8,9 +8,9 @@ import torch
 import vlcls
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import DescriptorError, EvaluationError
-from vlcls.evaluation.kinds import COMMON, KINDS, Context
-from vlcls.evaluation.method_options import CHECKS
-from vlcls.evaluation.methods import SEEDS, parse_method, parse_methods, prompts_hash, with_controls
+from vlcls.evaluation.run.kinds import COMMON, KINDS, Context
+from vlcls.evaluation.run.method_options import CHECKS
+from vlcls.evaluation.run.methods import SEEDS, parse_method, parse_methods, prompts_hash, with_controls
 from vlcls.labels import as_labels
 
 LABELS = as_labels(["hen", "owl", "fox"])

@@ -197,7 +197,7 @@ def test_equal_scores_go_to_the_first_class(scores, data):
 def test_blocks_and_batches_do_not_matter(monkeypatch):
     logits, truth = random_logits()
     whole = outcomes(logits, truth)
-    monkeypatch.setattr("vlcls.evaluation.per_image._ENTRIES_AT_ONCE", 12 * 7)
+    monkeypatch.setattr("vlcls.evaluation.metrics.per_image._ENTRIES_AT_ONCE", 12 * 7)
     parts = joined([outcomes(logits[:150], truth[:150]), outcomes(logits[150:], truth[150:])])
     for name, array in vars(whole).items():
         assert np.array_equal(array, getattr(parts, name))

@@ -305,7 +305,7 @@ def test_no_pickle_in_the_working_directory_is_opened(
 def test_no_pickle_of_pandas_is_opened(tmp_path: Path, mark: Mark) -> None:
     """As a suite may name one."""
     from vlcls.errors import EvaluationError
-    from vlcls.evaluation.hf_sets import load_split
+    from vlcls.evaluation.data.hf_sets import load_split
 
     (tmp_path / "rows.pkl").write_bytes(pickle.dumps(mark))
     with pytest.raises(EvaluationError, match="can run code"):

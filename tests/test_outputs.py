@@ -252,7 +252,7 @@ def test_ids_come_back_from_evaluate_and_compare(photos: Path) -> None:
 
 def test_every_row_of_flips_has_ids() -> None:
     from vlcls.editing import Flip
-    from vlcls.evaluation.comparison import Flip as OfRuns
+    from vlcls.evaluation.report.comparison import Flip as OfRuns
 
     for kind in (Flip, OfRuns):
         assert {"before_id", "after_id", "truth_id"} <= set(kind.__annotations__)

@@ -21,8 +21,8 @@ from vlcls.evaluation import (
     quadrants,
     search_rationales,
 )
-from vlcls.evaluation.rationale_search import _State
-from vlcls.evaluation.rationales import QUADRANTS
+from vlcls.evaluation.metrics.rationale_search import _State
+from vlcls.evaluation.metrics.rationales import QUADRANTS
 
 # ---- quadrants -----------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ def some_images(count=37):
 
 @pytest.mark.parametrize("block", [1, 50, 943, 5000])
 def test_blocks_find_what_one_table_finds(block, monkeypatch):
-    monkeypatch.setattr("vlcls.evaluation.rationale_search._ENTRIES_AT_ONCE", 2000)
+    monkeypatch.setattr("vlcls.evaluation.metrics.rationale_search._ENTRIES_AT_ONCE", 2000)
     images, encode, steps = some_images(), Hashed(), []
     found = search_rationales(images, TEXTS, encode, block=block, progress=steps.append)
     assert encode.seen == TEXTS.block(0, len(TEXTS)) and sum(steps) == len(TEXTS)
@@ -170,7 +170,7 @@ def test_fewer_texts_than_places():
 
 
 def test_a_search_goes_on_where_it_was_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("vlcls.evaluation.rationale_search._SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("vlcls.evaluation.metrics.rationale_search._SAVE_SECONDS", 0.0)
     images, options = some_images(), {"block": 100, "fingerprint": "f", "folder": tmp_path}
     whole = search_rationales(images, TEXTS, Hashed(), block=100)
     for stop in (200, 300):  # twice

@@ -61,7 +61,7 @@ def one_by_one(classifier, rows, truth, annotations, k):
     *({"aggregate": name} for name in AGGREGATES), {"weighting": Weighting("autoclip-within-class")},
 ], ids=str)  # fmt: skip
 def test_reasons_are_those_of_explanations(options, k, monkeypatch):
-    monkeypatch.setattr("vlcls.evaluation.reasons._ENTRIES_AT_ONCE", 7 * len(NAMES))
+    monkeypatch.setattr("vlcls.evaluation.metrics.reasons._ENTRIES_AT_ONCE", 7 * len(NAMES))
     classifier = made(**options)
     rows, truth, annotations = data(classifier)
     found = reasons_that_are_true(classifier, rows, truth, annotations, ATTRIBUTES, k=k)

@@ -16,10 +16,10 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from vlcls.errors import EvaluationError, MissingExtraError
-from vlcls.evaluation.blocks import Column, Section, Table, markdown
-from vlcls.evaluation.figures import Dots, dot_chart
-from vlcls.evaluation.report import write_report
-from vlcls.evaluation.run_files import read_predictions
+from vlcls.evaluation.report.blocks import Column, Section, Table, markdown
+from vlcls.evaluation.report.figures import Dots, dot_chart
+from vlcls.evaluation.report.pages import write_report
+from vlcls.evaluation.report.run_files import read_predictions
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -311,7 +311,7 @@ def test_a_run_without_cells(tmp_path):
 
 
 def test_what_is_not_drawn_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("vlcls.evaluation.mistakes.MOST_FIGURES", 2)
+    monkeypatch.setattr("vlcls.evaluation.report.mistakes.MOST_FIGURES", 2)
     _, page, _ = written(tmp_path, SMALL)
     assert "1 more are not drawn" in page
     assert page.count('aria-label="Reliability of') == 2

@@ -21,7 +21,7 @@ from vlcls.evaluation import (
     read_fit,
     relative_mean_corruption_error,
 )
-from vlcls.evaluation.corruptions import ALEXNET, ALEXNET_CLEAN
+from vlcls.evaluation.metrics.corruptions import ALEXNET, ALEXNET_CLEAN
 
 POINTS = [(0.60, 0.45), (0.70, 0.56), (0.80, 0.69)]
 PUBLISHED = Path(__file__).parent.parent / "benchmarks" / "robustness" / "clip-models.csv"

@@ -19,8 +19,8 @@ from pyarrow import parquet
 import vlcls
 from vlcls.encoders import Encoder
 from vlcls.errors import EvaluationError, OutputError, VlclsWarning
-from vlcls.evaluation.comparison import compare_runs
-from vlcls.evaluation.run_files import read_predictions, read_results
+from vlcls.evaluation.report.comparison import compare_runs
+from vlcls.evaluation.report.run_files import read_predictions, read_results
 from vlcls.files.writing import locked
 
 METHODS = "photo,waffle:seeds=2"
@@ -83,8 +83,8 @@ def damages(path: Path) -> Iterator[tuple[str, bytes]]:
 def test_a_damaged_cell_is_evaluated_anew(
     data: Path, clip: Encoder, whole: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ):
-    from vlcls.evaluation import harness
-    from vlcls.evaluation.cell_files import read_cell
+    from vlcls.evaluation.run import harness
+    from vlcls.evaluation.run.cell_files import read_cell
 
     # The key that was stored stands for the run's own: only what is done about damage is looked at here.
     for path in sorted(whole.glob(kind)):
@@ -115,7 +115,7 @@ def test_a_damaged_cell_is_evaluated_anew(
 def test_a_run_takes_over_what_is_whole(
     data: Path, clip: Encoder, whole: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from vlcls.evaluation import harness
+    from vlcls.evaluation.run import harness
 
     monkeypatch.setattr(harness, "run_cell", lambda *rest: pytest.fail("evaluated again"))
     with warnings.catch_warnings():

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 import vlcls
 from vlcls.app.session_files import START, load
 from vlcls.errors import OutputError, SessionError
-from vlcls.evaluation.exports import write_exports
-from vlcls.evaluation.run_folder import FILES, listed
+from vlcls.evaluation.report.exports import write_exports
+from vlcls.evaluation.report.run_folder import FILES, listed
 from vlcls.learning.checkpoint import CHECKPOINT, remove_state
 
 PACKAGE = Path(vlcls.__file__).parent
@@ -24,7 +24,7 @@ ONE = Shape({"photo": (14, 0.0)}, {"name": METHODS["name"]}, ("conse",), SMALL.c
 #: The files of the package that delete anything: each only what it wrote itself, and through no link.
 DELETIONS = {
     "app/session_files.py": "the start of a session that was never written, known by its schema",
-    "evaluation/run_folder.py": "files of its own list that hold what was written",
+    "evaluation/report/run_folder.py": "files of its own list that hold what was written",
     "files/writing.py": "temporary files, by a name of ours and of a process that is gone; its own locks",
     "learning/checkpoint.py": "a checkpoint, known by its header",
     "retrieval/build.py": "parts of a database, known by their name and schema",

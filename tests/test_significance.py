@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from vlcls.classifiers.fitted import Fitted
 from vlcls.errors import EvaluationError
 from vlcls.evaluation import compare_predictions, holm, holm_corrected, judge_gains, verdict
-from vlcls.evaluation.significance import _flip_test, compare_right
+from vlcls.evaluation.metrics.significance import _flip_test, compare_right
 
 SIMULATIONS = 200
 #: At most 7 % of the simulations.

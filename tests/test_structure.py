@@ -16,43 +16,62 @@ PACKAGE = Path(vlcls.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PARTS = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
 
-IMAGES = {"images", "image_sources", "pixels"}
 #: What each part of the package may import of the others. Parts that are not here (the demo, the doctor,
 #: readers of files) may import anything but the command line.
 ALLOWED = {
     "errors": set(),
     "binomial": set(),
     "image_sources": {"errors"},
-    "pixels": set(),
-    "images": {"errors", "image_sources", "pixels"},
+    "images": {"errors", "image_sources"},
     "imagenet": set(),
     "limits": set(),
-    "labels": {"errors", "label_files"},
-    "label_files": {"errors", "labels"},
+    "labels": {"errors"},
     "store": {"errors"},
-    "encoders": {"errors", "imagenet", *IMAGES},
+    "encoders": {"errors", "imagenet", "images", "image_sources"},
     "data": set(),
     "articles": set(),
     "specs": {"errors"},
     "wordnet": {"errors"},
     "descriptors": {"errors", "labels", "limits", "store", "data", "wordnet"},
     "prompts": {"errors", "imagenet", "labels", "limits", "data", "articles", "wordnet", "descriptors"},
-    "embeddings": {"errors", "store", "encoders", *IMAGES},
+    "embeddings": {"errors", "store", "encoders", "images", "image_sources"},
     "slots": {"errors", "encoders"},
     "retrieval": {"errors", "store", "encoders", "embeddings", "wordnet"},
     "classifiers": {
-        *("errors", "labels", "specs", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
+        *(
+            "errors",
+            "labels",
+            "specs",
+            "store",
+            "encoders",
+            "descriptors",
+            "prompts",
+            "embeddings",
+            "images",
+            "image_sources",
+        ),
         "limits",
         "retrieval",
         "slots",
         "wordnet",
     },
     "evaluation": {
-        *("errors", "labels", "data", "store", "encoders", "descriptors", "prompts", "embeddings", *IMAGES),
+        *(
+            "errors",
+            "labels",
+            "data",
+            "store",
+            "encoders",
+            "descriptors",
+            "prompts",
+            "embeddings",
+            "images",
+            "image_sources",
+        ),
         *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo"),
         *("specs", "retrieval"),
     },
-    "labelled": {"errors", "labels", "store", "encoders", "embeddings", *IMAGES},
+    "labelled": {"errors", "labels", "store", "encoders", "embeddings", "images", "image_sources"},
     "learning": {*("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")},
     "bias": {
         *("errors", "labels", "labelled", "binomial", "descriptors", "prompts", "classifiers", "explain"),
@@ -105,6 +124,18 @@ def test_imports_point_one_way(path: Path):
         assert not others & COMMAND_LINE
 
 
+#: What the rooms of the evaluation may import of one another; a run imports all.
+ROOMS: dict[str, set[str]] = {"metrics": set(), "data": {"metrics"}, "report": {"metrics"}}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_rooms_of_the_evaluation_point_one_way(room: str):
+    for path in (PACKAGE / "evaluation" / room).glob("*.py"):
+        names = imported(ast.parse(path.read_text(encoding="utf-8")), ("vlcls", "evaluation", room))
+        rooms = {name.split(".")[2] for name in names if name.startswith("vlcls.evaluation.")}
+        assert rooms - {room} <= ROOMS[room], path.name
+
+
 def test_the_walk_sees_every_way_to_import():
     code = """
 import vlcls.images
@@ -136,9 +167,9 @@ def test_a_file_longer_than_400_lines_is_two(path: Path):
 #: Files that call `json.dumps` itself: for digests, messages and pipes to ourselves. What goes to a file or a
 #: terminal goes through `vlcls.files.json_text`, which refuses NaN and infinity.
 DUMPS = {
-    *("encoders/base.py", "evaluation/cells.py", "evaluation/embedded.py", "evaluation/methods.py"),
-    *("evaluation/naming.py", "evaluation/rationale_search.py", "files/json_text.py", "files/schema.py"),
-    "files/terminal.py",
+    *("encoders/base.py", "evaluation/metrics/rationale_search.py", "evaluation/run/cells.py"),
+    *("evaluation/run/embedded.py", "evaluation/run/methods.py", "evaluation/run/naming.py"),
+    *("files/json_text.py", "files/schema.py", "files/terminal.py"),
     *("llm/replies.py", "llm/requests.py", "sandbox.py"),
 }
 

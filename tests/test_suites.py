@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from vlcls.data import suites_folder
 from vlcls.errors import EvaluationError, LabelError
-from vlcls.evaluation.corrupted_sets import CORRUPTIONS, corrupted
-from vlcls.evaluation.parts import joined_parts, restricted
-from vlcls.evaluation.suites import Shift, open_suite_set, read_suite, suite_names
+from vlcls.evaluation.data.corrupted_sets import CORRUPTIONS, corrupted
+from vlcls.evaluation.data.parts import joined_parts, restricted
+from vlcls.evaluation.data.suites import Shift, open_suite_set, read_suite, suite_names
 from vlcls.images import decode, load_source
 from vlcls.labels import as_labels
 

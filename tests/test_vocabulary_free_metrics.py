@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlcls.evaluation.vocabulary_free import (
+from vlcls.evaluation.metrics.vocabulary_free import (
     cluster_accuracy,
     macro_cluster_accuracy,
     semantic_iou,
@@ -99,6 +99,6 @@ def test_numbers_must_match():
 def test_examples_of_the_docstrings():
     import doctest
 
-    import vlcls.evaluation.vocabulary_free as module
+    import vlcls.evaluation.metrics.vocabulary_free as module
 
     assert doctest.testmod(module).failed == 0 < doctest.testmod(module).attempted

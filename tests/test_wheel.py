@@ -26,7 +26,7 @@ def test_it_carries_the_prompts_and_the_type_marker(wheel):
         assert f"vlcls/_prompts/{path.relative_to(ROOT / 'prompts')}" in names
     for path in (ROOT / "benchmarks" / "suites").glob("*.yaml"):
         assert f"vlcls/_suites/{path.name}" in names
-    assert {"vlcls/py.typed", "vlcls/evaluation/report.html.j2"} <= set(names)
+    assert {"vlcls/py.typed", "vlcls/evaluation/report/report.html.j2"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "prompts/", "benchmarks/"))]
 
 
@@ -45,7 +45,7 @@ def test_it_classifies_from_another_folder(wheel, tmp_path, model_spec, photos):
     where += "print(d.suites_folder())"
     found = subprocess.check_output([python, "-c", where], text=True, cwd=tmp_path).splitlines()
     assert [Path(line).is_relative_to(venv) for line in found] == [True, True, True]
-    suite = "from vlcls.evaluation.suites import read_suite; print(read_suite('smoke').sets[0].path)"
+    suite = "from vlcls.evaluation.data.suites import read_suite; print(read_suite('smoke').sets[0].path)"
     assert subprocess.check_output([python, "-c", suite], text=True, cwd=tmp_path) == "builtin:demo\n"
 
     command = [venv / "bin" / "vlcls", "classify", photos[0], "-l", "cat,dog", "-t", "pets"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, discover
     from vlcls.encoders import Encoder, load_encoder
     from vlcls.errors import VlclsError, VlclsWarning
-    from vlcls.evaluation.api import evaluate
+    from vlcls.evaluation.run.api import evaluate
     from vlcls.explain import Explanation, audit_descriptors, explain_images
     from vlcls.labelled import labelled_folder
     from vlcls.labels import Labels
@@ -51,7 +51,7 @@ _HOMES = {
     "VlclsError": "vlcls.errors",
     "VlclsWarning": "vlcls.errors",
     "Explanation": "vlcls.explain",
-    "evaluate": "vlcls.evaluation.api",
+    "evaluate": "vlcls.evaluation.run.api",
     "audit_descriptors": "vlcls.explain",
     "explain_images": "vlcls.explain",
     "labelled_folder": "vlcls.labelled",

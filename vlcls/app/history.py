@@ -11,7 +11,7 @@ from vlcls.app.session import Look
 from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
 from vlcls.descriptors import diff_descriptors
-from vlcls.evaluation.significance import compare_right
+from vlcls.evaluation.metrics.significance import compare_right
 
 _MARKS = {"added": "+", "removed": "−", "reweighted": "~"}
 #: Changes and differences that are listed.

@@ -16,9 +16,9 @@ from vlcls.classifiers.base import open_store
 from vlcls.classifiers.prompt import classifier_from_prompts
 from vlcls.descriptors import Descriptor, DescriptorSet, read_descriptors
 from vlcls.errors import EvaluationError, VlclsError
-from vlcls.evaluation.embedded import embed_set
-from vlcls.evaluation.parts import joined_parts
-from vlcls.evaluation.sets import open_set
+from vlcls.evaluation.data.parts import joined_parts
+from vlcls.evaluation.data.sets import open_set
+from vlcls.evaluation.run.embedded import embed_set
 from vlcls.limits import readable
 from vlcls.prompts import PromptSet, class_prompts
 from vlcls.prompts.phrasing import DEFAULT_PHRASING, PHRASINGS
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from vlcls.classifiers import PromptClassifier
     from vlcls.encoders import Encoder
-    from vlcls.evaluation.embedded import EmbeddedSet
-    from vlcls.evaluation.parts import EvaluationSet
+    from vlcls.evaluation.data.parts import EvaluationSet
+    from vlcls.evaluation.run.embedded import EmbeddedSet
     from vlcls.image_sources import ImageSource
 
 #: Source of descriptors that were found in a saved classifier.

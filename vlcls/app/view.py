@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlcls.evaluation.metrics import confusion, worst_pairs
-from vlcls.evaluation.significance import compare_right
+from vlcls.evaluation.metrics.accuracy import confusion, worst_pairs
+from vlcls.evaluation.metrics.significance import compare_right
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vlcls.app.material import Subset
     from vlcls.app.workbench import Seen
-    from vlcls.evaluation.intervals import Estimate
+    from vlcls.evaluation.metrics.intervals import Estimate
 
 #: Confused pairs in the overview.
 PAIRS = 8

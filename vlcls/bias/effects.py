@@ -12,7 +12,7 @@ from vlcls.classifiers import PromptClassifier
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.editing import Comparison, Part, Scored, compare
 from vlcls.errors import DescriptorError
-from vlcls.evaluation.intervals import Estimate
+from vlcls.evaluation.metrics.intervals import Estimate
 from vlcls.explain.pieces import Pieces
 from vlcls.prompts import PromptSet
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from vlcls.bias.tags import Tags
 from vlcls.binomial import interval
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.intervals import Estimate
-from vlcls.evaluation.significance import holm
+from vlcls.evaluation.metrics.intervals import Estimate
+from vlcls.evaluation.metrics.significance import holm
 
 #: Combinations of one size in memory at once, and the most that are searched before size grows no further.
 MOST = 200_000

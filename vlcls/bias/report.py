@@ -17,8 +17,8 @@ from vlcls.bias.splits import Split, split_images
 from vlcls.bias.suggestions import Suggestion, changes_without, measured_effect, suggest_removals
 from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
 from vlcls.editing import Scored, rescore, score
-from vlcls.evaluation.intervals import proportion
-from vlcls.evaluation.metrics import confusion, worst_pairs
+from vlcls.evaluation.metrics.accuracy import confusion, worst_pairs
+from vlcls.evaluation.metrics.intervals import proportion
 from vlcls.explain.pieces import Pieces
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.intervals import Estimate, proportion
+from vlcls.evaluation.metrics.intervals import Estimate, proportion
 from vlcls.labelled import class_places
 from vlcls.labels import Labels
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vlcls.bias import BiasReport, HeldOut, ShapeDecisions
     from vlcls.classifiers import PromptClassifier
     from vlcls.descriptors import DescriptorSet
-    from vlcls.evaluation.embedded import EmbeddedSet
+    from vlcls.evaluation.run.embedded import EmbeddedSet
     from vlcls.labelled import LabelledEmbeddings
     from vlcls.prompts import PromptSet
 
@@ -273,7 +273,7 @@ def _opened(
     templates, phrasing, aggregate, articles, encoder, device, precision, cache = prompting
     described = read_descriptors(file)
     with status("opening"):
-        from vlcls.evaluation.sets import open_set
+        from vlcls.evaluation.data.sets import open_set
 
         given = open_set(data, labels=described.labels, **opening)
     if given.multi_label:
@@ -285,7 +285,7 @@ def _opened(
         encoder=encoder, device=device, precision=precision, cache=cache,
     )  # fmt: skip
     from vlcls.classifiers.base import open_store
-    from vlcls.evaluation.embedded import embed_set
+    from vlcls.evaluation.run.embedded import embed_set
 
     with bar("embedding images", given.count if limit is None else limit) as progress:
         embedded = embed_set(given, ready.encoder, store=open_store(cache), limit=limit, progress=progress)

@@ -84,7 +84,7 @@ def _accuracies(
 
 
 def _figures(each: GroupAccuracy) -> list[str]:
-    from vlcls.evaluation.intervals import proportion
+    from vlcls.evaluation.metrics.intervals import proportion
 
     found = proportion(each.right, each.count)
     if found is None:

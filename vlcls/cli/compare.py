@@ -17,8 +17,8 @@ from vlcls.cli.progress import status
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vlcls.evaluation.comparison import CellChange, RunComparison
-    from vlcls.evaluation.significance import Difference
+    from vlcls.evaluation.metrics.significance import Difference
+    from vlcls.evaluation.report.comparison import CellChange, RunComparison
 
 _COLOURS = {"gained": "green", "lost": "red", "still wrong": "dim"}
 
@@ -67,7 +67,7 @@ def compare(
     """
     kind = chosen_format(format, output, CompareFormat.table)
     with status("comparing"):
-        from vlcls.evaluation.comparison import compare_runs
+        from vlcls.evaluation.report.comparison import compare_runs
 
         found = compare_runs(run_a, run_b)
     if flips is not None:

@@ -15,7 +15,7 @@ from vlcls.cli.terminal import say
 from vlcls.files.terminal import printable
 
 if TYPE_CHECKING:
-    from vlcls.evaluation.plan import Plan
+    from vlcls.evaluation.run.plan import Plan
 
 DATA, METHODS = "Data", "Methods"
 _COLOURS = {"what the text says": "green", "ensembling alone": "yellow", "worse": "red"}
@@ -167,10 +167,10 @@ def evaluate(
     if not data:
         raise typer.BadParameter("give a data set or a suite; `vlcls evaluate --list` lists suites")
     with status("opening"):
-        from vlcls.evaluation.api import plan_of, write_reports
-        from vlcls.evaluation.harness import run
-        from vlcls.evaluation.right_reasons import RationaleData
-        from vlcls.evaluation.run_folder import claim
+        from vlcls.evaluation.report.run_folder import claim
+        from vlcls.evaluation.run.api import plan_of, write_reports
+        from vlcls.evaluation.run.harness import run
+        from vlcls.evaluation.run.right_reasons import RationaleData
 
         if not dry_run:
             claim(output.expanduser())
@@ -213,8 +213,8 @@ def _list() -> None:
     from rich.text import Text
 
     from vlcls.cli.console import Console
-    from vlcls.evaluation.kinds import KINDS
-    from vlcls.evaluation.suites import read_suite, suite_names
+    from vlcls.evaluation.data.suites import read_suite, suite_names
+    from vlcls.evaluation.run.kinds import KINDS
 
     console = Console(highlight=False)
     for title, rows in (
@@ -234,7 +234,7 @@ def _list() -> None:
 
 
 def _print_estimate(plan: Plan) -> None:
-    from vlcls.evaluation.plan import estimate
+    from vlcls.evaluation.run.plan import estimate
 
     total = 0.0
     for row in estimate(plan):

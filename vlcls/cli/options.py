@@ -6,13 +6,12 @@ import os
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlcls.cli.output import Format, file_to_write, folder_to_write
-from vlcls.cli.progress import bar, is_main_process, status
-from vlcls.errors import ImageError
+from vlcls.cli.progress import bar, status
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -168,23 +167,11 @@ def found_sources(images: Sequence[str]) -> list[ImageSource]:
     """The images to classify. In a launch the main process finds them for all: it has standard input."""
     from vlcls.image_sources import find_images
 
-    found: list[Any] = [None]
-    if is_main_process():
-        try:
-            found = [find_images(images)]
-        except ImageError as error:
-            found = [error]
-    if "RANK" in os.environ:
-        from accelerate.utils import broadcast_object_list
+    if "RANK" not in os.environ:  # and nothing heavy is imported
+        return find_images(images)
+    from vlcls.encoders.placement import found_by_main
 
-        from vlcls.encoders.placement import process_state
-
-        if process_state().num_processes > 1:
-            broadcast_object_list(found)
-    if isinstance(found[0], ImageError):
-        raise found[0]
-    sources: list[ImageSource] = found[0]
-    return sources
+    return found_by_main(lambda: find_images(images))
 
 
 def built(

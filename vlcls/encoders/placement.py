@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 from vlcls.encoders.base import Precision
-from vlcls.errors import EncoderError
+from vlcls.errors import EncoderError, VlclsError
+
+T = TypeVar("T")
 
 
 def process_state() -> PartialState:
@@ -29,6 +32,26 @@ def process_state() -> PartialState:
     if state.num_processes > 1:
         _leave_the_group_at_exit()
     return state
+
+
+def found_by_main(find: Callable[[], T]) -> T:
+    """What the main process of a launch finds, or its error, for all processes; the others do not look."""
+    state = process_state()
+    if state.num_processes == 1:
+        return find()
+    from accelerate.utils import broadcast_object_list
+
+    found: list[Any] = [None]
+    if state.is_main_process:
+        try:
+            found = [find()]
+        except VlclsError as error:
+            found = [error]
+    broadcast_object_list(found)
+    if isinstance(found[0], VlclsError):
+        raise found[0]
+    value: T = found[0]
+    return value
 
 
 @lru_cache(maxsize=1)

@@ -3,24 +3,7 @@
 Plain functions over scores [N, C], true classes [N] and predictions [N]; `docs/metrics.md` has the formulas.
 """
 
-from vlcls.evaluation.calibration import (
-    Bin,
-    brier_score,
-    calibration_error,
-    fit_temperature,
-    maximum_calibration_error,
-    negative_log_likelihood,
-    reliability,
-)
-from vlcls.evaluation.corruptions import (
-    CorruptionErrors,
-    corruption_errors,
-    mean_corruption_error,
-    normalised_errors,
-    relative_mean_corruption_error,
-)
-from vlcls.evaluation.intervals import Estimate, bootstrap_intervals, mean_interval, proportion
-from vlcls.evaluation.metrics import (
+from vlcls.evaluation.metrics.accuracy import (
     ClassResult,
     Metrics,
     MultiLabelMetrics,
@@ -34,17 +17,34 @@ from vlcls.evaluation.metrics import (
     top_k_accuracy,
     worst_pairs,
 )
-from vlcls.evaluation.per_image import Outcomes, joined, outcomes
-from vlcls.evaluation.rationale_search import (
+from vlcls.evaluation.metrics.calibration import (
+    Bin,
+    brier_score,
+    calibration_error,
+    fit_temperature,
+    maximum_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
+from vlcls.evaluation.metrics.corruptions import (
+    CorruptionErrors,
+    corruption_errors,
+    mean_corruption_error,
+    normalised_errors,
+    relative_mean_corruption_error,
+)
+from vlcls.evaluation.metrics.intervals import Estimate, bootstrap_intervals, mean_interval, proportion
+from vlcls.evaluation.metrics.per_image import Outcomes, joined, outcomes
+from vlcls.evaluation.metrics.rationale_search import (
     Nearest,
     RationaleTexts,
     SearchEstimate,
     estimate_search,
     search_rationales,
 )
-from vlcls.evaluation.rationales import DoublyRight, doubly_right, quadrants
-from vlcls.evaluation.reasons import ReasonReport, Reasons, reasons_that_are_true
-from vlcls.evaluation.robustness import (
+from vlcls.evaluation.metrics.rationales import DoublyRight, doubly_right, quadrants
+from vlcls.evaluation.metrics.reasons import ReasonReport, Reasons, reasons_that_are_true
+from vlcls.evaluation.metrics.robustness import (
     Drop,
     EffectiveRobustness,
     Group,
@@ -55,8 +55,8 @@ from vlcls.evaluation.robustness import (
     over_groups,
     read_fit,
 )
-from vlcls.evaluation.significance import Difference, compare_predictions, holm, holm_corrected
-from vlcls.evaluation.verdicts import Verdict, judge_gains, verdict
+from vlcls.evaluation.metrics.significance import Difference, compare_predictions, holm, holm_corrected
+from vlcls.evaluation.metrics.verdicts import Verdict, judge_gains, verdict
 
 __all__ = [
     "Bin",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vlcls.arguments import check_argument
-from vlcls.encoders.placement import process_state
+from vlcls.encoders.placement import found_by_main, process_state
 from vlcls.errors import VlclsError
 from vlcls.learning.checkpoint import CHECKPOINT, Epoch, State, check_finite, load_state, save_state
 from vlcls.learning.problem import Problem, Start, Vectors
@@ -153,21 +153,7 @@ def train(
 
 def _found_state(folder: Path | None, run: dict[str, Any]) -> State | None:
     """What the main process finds in its folder, for all processes of a launch."""
-    found: list[Any] = [None]
-    here = process_state()
-    if folder is not None and here.is_main_process:
-        try:
-            found = [load_state(folder, run)]
-        except VlclsError as error:
-            found = [error]
-    if here.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
-
-        broadcast_object_list(found)
-    if isinstance(found[0], VlclsError):
-        raise found[0]
-    state: State | None = found[0]
-    return state
+    return found_by_main(lambda: None if folder is None else load_state(folder, run))
 
 
 def _has_stopped(state: State, validation: Examples, settings: Training) -> bool:

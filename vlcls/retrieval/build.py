@@ -96,20 +96,19 @@ def build_captions(
         OutputError: The folder cannot be written, or another process builds in it.
     """
     from vlcls.encoders import as_encoder
-    from vlcls.encoders.placement import process_state
+    from vlcls.encoders.placement import found_by_main, process_state
 
     encoder = as_encoder(encoder)
     folder, state = Path(folder), process_state()
     if state.process_index:  # the main process looks after the folder, and says what is there
-        return _embed_all(
-            captions, _agreed(set()), encoder, BuildReport(), progress, lambda texts, rows: None
-        )
+        seen: set[int] = found_by_main(set)
+        return _embed_all(captions, seen, encoder, BuildReport(), progress, lambda texts, rows: None)
     check_database_folder(folder)
     check_output_folder(folder)
     with locked(folder, "another `vlcls captions build`"):
         report = BuildReport()
         found = _prepare(folder, encoder, dtype, report)
-        seen = _agreed(found.seen) if state.num_processes > 1 else found.seen
+        seen = found_by_main(lambda: found.seen)
 
         def keep(texts: list[str], embeddings: NDArray[np.float32]) -> None:
             if not report.added:
@@ -224,14 +223,6 @@ def _identity(encoder: Encoder, dtype: Dtype) -> dict[str, str]:
 def _key(caption: str) -> int:
     # 64 bits: among a hundred million captions, one is lost to a collision with a probability of 0.0003.
     return int.from_bytes(text_key(caption)[:8], "little")
-
-
-def _agreed(seen: set[int]) -> set[int]:
-    """The main process's view, for all: it may be writing while the others look."""
-    from accelerate.utils import broadcast_object_list
-
-    agreed: set[int] = broadcast_object_list([seen])[0]
-    return agreed
 
 
 def _parts(captions: Iterable[str | None], seen: set[int], report: BuildReport) -> Iterator[list[str]]:

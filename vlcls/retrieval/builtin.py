@@ -71,7 +71,9 @@ def embed_in_parts(
         if store is not None:
             with store.partition(encoder, "texts") as partition:
                 stored = stored_texts(texts, encoder, partition)
-            missing = _agreed([text for text, row in zip(texts, stored, strict=True) if row is None])
+            missing = _missing_anywhere(
+                [text for text, row in zip(texts, stored, strict=True) if row is None]
+            )
             if progress is not None:
                 progress(len(texts) - len(missing))
             if not missing:
@@ -82,7 +84,7 @@ def embed_in_parts(
         return embed_texts(texts, encoder, progress=progress).cpu().numpy()
 
 
-def _agreed(missing: list[str]) -> list[str]:
+def _missing_anywhere(missing: list[str]) -> list[str]:
     """What any process of a launch misses: all embed the same parts, although their stores may differ."""
     from accelerate.utils import gather_object
 

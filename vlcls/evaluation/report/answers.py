@@ -1,0 +1,81 @@
+"""The first thing in a report: of each set and encoder the best method, its accuracy, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vlcls.evaluation.report.blocks import Answer, Answers, Block, Section, Table
+from vlcls.evaluation.report.section_rows import Results, Row, by, columns_of, main_figure, where
+
+#: Shown as cards; the table of accuracies has all.
+_MOST = 12
+
+
+def answers(results: Results) -> Section | None:
+    """Cards, and what a reader must know before trusting them."""
+    places = by(results["cells"], "set", "encoder")
+    shown = [_answer(results, name, encoder, cells) for (name, encoder), cells in places[:_MOST]]
+    shown += [_found(results, row) for row in (results.get("discoveries") or [])[: _MOST - len(shown)]]
+    if not shown:
+        return None
+    blocks: list[Block] = [Answers(shown)]
+    asked = [each for each in results.get("failed") or [] if not _control(results, each["method"])]
+    if asked:
+        rows = [
+            [each["method"], where(results, each["set"], each["encoder"]), each["error"]] for each in asked
+        ]
+        blocks.append(Table("Not run", columns_of("method", "on", "why"), rows))
+    return Section("answer", "The answer", " ".join(_before_trusting(results, len(places))), blocks)
+
+
+def _answer(results: Results, name: str, encoder: str, cells: Sequence[Row]) -> Answer:
+    own = [cell for cell in cells if not _control(results, cell["method"])] or list(cells)
+    best = max(own, key=lambda cell: float(main_figure(cell)["value"]))
+    figure = main_figure(best)
+    what = "mean average precision" if "mean_average_precision" in best["metrics"] else "top-1"
+    others = f", the best of {len(own)} methods" if len(own) > 1 else ""
+    gain = next((g for g in results["gains"] if _same_place(g, best)), None)
+    images = best["metrics"]["images"]
+    about = f"{what}{others}, over {images} image{'s' * (images != 1)}"
+    place = where(results, name, encoder)
+    shown = f"{100 * figure['value']:.1f} %"
+    interval = f"95 % interval {100 * figure['low']:.1f} to {100 * figure['high']:.1f} %"
+    if gain is None:
+        reference = results["methods"].get(best["method"], {}).get("reference")
+        said = f"This is the {reference} that others are compared with: none is better." if reference else ""
+        return Answer(place, best["method"], shown, interval, about, "", said)
+    return Answer(place, best["method"], shown, interval, about, gain["reason"], gain["sentence"])
+
+
+def _found(results: Results, row: Row) -> Answer:
+    """Of a method that got no class names."""
+    place = where(results, row["set"], row["encoder"])
+    about = f"cluster accuracy, names found without a list, over {row['images']} images"
+    said = f"Semantic similarity to the true names {100 * row['semantic_similarity']:.1f} %."
+    return Answer(place, row["method"], f"{100 * row['cluster_accuracy']:.1f} %", "", about, "", said)
+
+
+def _before_trusting(results: Results, places: int) -> Iterator[str]:
+    if places > _MOST:
+        yield f"The first {_MOST} of {places} sets and encoders; the others are under Accuracy."
+    bad = sum(len(each["unreadable"]) for each in results["sets"].values())
+    if bad:
+        yield f"{bad} image{'s' * (bad != 1)} could not be read and {'is' if bad == 1 else 'are'} left out."
+    for cell in results["cells"]:
+        if cell.get("left_out"):
+            yield (
+                f"{cell['method']} was trained on {cell['left_out']} images of {cell['set']}: they are left "
+                "out for it, and its figures are over the others."
+            )
+    if any(each["problems"] for each in results["sets"].values()):
+        yield "There are problems with class names: see below before you trust a figure."
+    if results.get("limit"):
+        yield f"At most {results['limit']} images of each set were taken."
+
+
+def _control(results: Results, method: str) -> bool:
+    return bool(results["methods"].get(method, {}).get("control"))
+
+
+def _same_place(one: Row, other: Row) -> bool:
+    return all(one[part] == other[part] for part in ("set", "encoder", "method"))

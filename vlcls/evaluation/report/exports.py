@@ -1,0 +1,210 @@
+"""Results for other programs: CLIP_benchmark's own shape, and a table of all cells.
+
+CLIP_benchmark (github.com/LAION-AI/CLIP_benchmark) writes one JSON object for each model and data set
+(`clip_benchmark/cli.py`, `run`), and its command `build` makes one CSV of many such files (`main_build`). Its
+figures are those of `clip_benchmark/metrics/zeroshot_classification.py`, `evaluate`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlcls.errors import EvaluationError
+from vlcls.evaluation.report.run_files import Predictions, read_predictions
+from vlcls.evaluation.report.run_folder import listed, write_files
+from vlcls.files.json_text import read_json, to_json
+from vlcls.files.terminal import csv_cells
+
+_TASK = "zeroshot_classification"
+#: The folder of a file for each cell.
+_EACH = "clip_benchmark/"
+#: The columns of its CSV, in the order of the table that it publishes; those without a figure are left out.
+_COLUMNS = (
+    "acc1", "acc5", "mean_per_class_recall", "mean_average_precision",
+    "dataset", "model", "pretrained", "task", "language", "model_fullname",
+)  # fmt: skip
+_ESTIMATES = (
+    "top1", "top5", "mean_class_recall", "mean_average_precision", "nll", "brier", "ece", "mce",
+)  # fmt: skip
+_CONFUSION = ("set", "encoder", "method", "true", "predicted", "count", "true_id", "predicted_id")
+_LONGEST_NAME = 180
+
+
+def write_exports(results: Mapping[str, Any], folder: Path) -> None:
+    """Write `clip_benchmark/*.json` (one a cell), `clip_benchmark.json`, `clip_benchmark.csv`, `summary.csv`,
+    `confusions.csv` and `unreadable.jsonl`.
+
+    `clip_benchmark build DIR/clip_benchmark/*.json` reads the first; the CSV is what it would make of them.
+    `clip_benchmark.json` is the list of all of them in one file. Of the files in `clip_benchmark/` those that
+    an earlier run wrote and this one does not are removed, and no others; see `run_folder`.
+    """
+    folder = Path(folder)
+    records = [clip_benchmark_record(results, cell) for cell in results["cells"]]
+    contents = _each(records, folder)
+    contents["clip_benchmark.json"] = _json(records)
+    rows = [_flat(record) for record in records]
+    columns = [name for name in _COLUMNS if any(name in row for row in rows)]
+    contents["clip_benchmark.csv"] = _csv(rows, columns)
+    cells = [_summary(results, cell) for cell in results["cells"]]
+    contents["summary.csv"] = _csv(cells, list(cells[0]) if cells else [])
+    wrong = [row for cell in results["cells"] for row in _confusions(results, cell, folder)]
+    contents["confusions.csv"] = _csv(wrong, _CONFUSION)
+    lines = [
+        to_json({"set": name, **each}) + "\n"
+        for name, about in results["sets"].items()
+        for each in about["unreadable"]
+    ]
+    contents["unreadable.jsonl"] = "".join(lines).encode("utf-8", "backslashreplace")
+    write_files(folder, contents, within=_EACH)
+
+
+def _confusions(results: Mapping[str, Any], cell: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Which classes a method that is no control takes for which, means over seeds, most frequent first."""
+    found = read_predictions(folder, cell)
+    if found is None or results["methods"][cell["method"]]["control"]:
+        return []
+    pairs: Counter[tuple[int, int]] = Counter()
+    for predicted in found.predicted:
+        pairs.update(zip(found.truth.tolist(), predicted.tolist(), strict=True))
+    classes = results["sets"][cell["set"]]["classes"]
+    ids = results["sets"][cell["set"]].get("ids") or classes
+    place = {part: cell[part] for part in ("set", "encoder", "method")}
+    return [
+        {
+            **place,
+            "true": classes[true],
+            "predicted": classes[predicted],
+            "count": _mean(count, found),
+            "true_id": ids[true],
+            "predicted_id": ids[predicted],
+        }
+        for (true, predicted), count in pairs.most_common()
+        if true != predicted
+    ]
+
+
+def _mean(count: int, found: Predictions) -> int | float:
+    mean = count / len(found.seeds)
+    return int(mean) if mean == int(mean) else round(mean, 3)
+
+
+def clip_benchmark_record(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+    """What CLIP_benchmark would have written for a cell, with its keys and no others.
+
+    It has no place for a method, which would make several rows of a table of models and data sets the same:
+    `pretrained` ends with the method in brackets.
+
+    Args:
+        results: All of `results.json`.
+        cell: One of its cells.
+    """
+    model, pretrained = _model(cell["encoder"])
+    return {
+        "dataset": cell["set"],
+        "model": model,
+        "pretrained": f"{pretrained} [{cell['method']}]".strip(),
+        "task": _TASK,
+        "metrics": _metrics(cell["metrics"]),
+        "language": "en",
+    }
+
+
+def _model(spec: str) -> tuple[str, str]:
+    """open_clip's architecture and tag, as CLIP_benchmark is given them; other encoders have no tag."""
+    family, _, rest = spec.partition(":")
+    if family != "open_clip":
+        return spec, ""
+    if rest.startswith(("hf-hub:", "local-dir:")):
+        return rest, ""
+    model, _, pretrained = rest.partition("/")
+    return model, pretrained
+
+
+def _metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    if "mean_average_precision" in metrics:
+        # A class without images counts as 0 there, and is left out here.
+        share = metrics["classes_with_images"] / metrics["classes"]
+        return {"mean_average_precision": metrics["mean_average_precision"]["value"] * share}
+    top5 = metrics["top5"]["value"] if metrics["top5"] else None
+    return {
+        "acc1": metrics["top1"]["value"],
+        # Without a fifth best there is none (NaN there, null here: both are empty in pandas); of five, all.
+        "acc5": 1.0 if metrics["classes"] == 5 else top5,
+        "mean_per_class_recall": metrics["mean_class_recall"]["value"],
+    }
+
+
+def _each(records: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, bytes]:
+    """A file for each record, under names that no file of anybody else has."""
+    known = listed(folder)
+    contents: dict[str, bytes] = {}
+    seen: Counter[str] = Counter()
+    for record in records:
+        # Its README's template: --output "{dataset}_{pretrained}_{model}_{language}_{task}.json"
+        parts = [record[key] for key in ("dataset", "pretrained", "model", "language", "task")]
+        stem = re.sub(r"[^\w.+=-]+", "_", "_".join(parts), flags=re.ASCII)[:_LONGEST_NAME]
+        name = ""
+        while not name or not _free(folder / name, record, name in known):
+            # Some file systems take "A" and "a" for one.
+            seen[stem.lower()] += 1
+            again = seen[stem.lower()]
+            name = f"{_EACH}{stem}{f'~{again}' if again > 1 else ''}.json"
+        contents[name] = _json(record)
+    return contents
+
+
+def _free(path: Path, record: Mapping[str, Any], known: bool) -> bool:
+    """Nothing is there, or what we wrote; a vlcls that kept no list wrote a record of the same cell."""
+    if known or not os.path.lexists(path):
+        return not path.is_symlink()
+    try:
+        found = read_json(path, EvaluationError)
+        own = found.keys() == record.keys() and all(found[k] == record[k] for k in record if k != "metrics")
+        return own and not path.is_symlink()
+    except (EvaluationError, AttributeError):
+        return False
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as `clip_benchmark build` makes it."""
+    row = record["metrics"] | {key: value for key, value in record.items() if key != "metrics"}
+    return row | {"model_fullname": f"{record['model']} {record['pretrained']}"}
+
+
+def _summary(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell as one row: what it is, then every figure with the ends of its interval."""
+    method, metrics = results["methods"].get(cell["method"], {}), cell["metrics"]
+    own = [cell[part] for part in ("set", "encoder", "method")]
+    gain = [g for g in results["gains"] if [g[part] for part in ("set", "encoder", "method")] == own]
+    row = {name: cell[name] for name in ("set", "encoder", "method")}
+    row |= {name: method.get(name) for name in ("spec", "control", "reference")}
+    row |= {"prompts": cell["prompts"], "prompts_sha256": cell["prompts_sha256"], "seeds": len(cell["seeds"])}
+    row |= {name: metrics[name] for name in ("images", "classes", "classes_with_images")}
+    for name in _ESTIMATES:
+        figure = metrics.get(name) or {}
+        row |= {
+            name: figure.get("value"),
+            f"{name}_low": figure.get("low"),
+            f"{name}_high": figure.get("high"),
+        }
+    return row | {"gain": gain[0]["reason"] if gain else None}
+
+
+def _json(data: Any) -> bytes:
+    return to_json(data, indent=1, ensure_ascii=True).encode() + b"\n"
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(dict(zip(row, csv_cells(row.values()), strict=True)))
+    return text.getvalue().encode("utf-8", "backslashreplace")

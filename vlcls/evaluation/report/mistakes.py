@@ -1,0 +1,118 @@
+"""The sections of a report that need the prediction of each image: calibration and confusion."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlcls.evaluation.metrics.accuracy import confusion, worst_pairs
+from vlcls.evaluation.metrics.calibration import reliability
+from vlcls.evaluation.report.blocks import Figure, Figures, Mistake, Pair, Pairs, Section, with_interval
+from vlcls.evaluation.report.figures import reliability_diagram
+from vlcls.evaluation.report.run_files import Predictions, read_predictions
+from vlcls.evaluation.report.section_rows import MOST_FIGURES, by, left_out, method_name, where
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: The picture of an image of a set, both by name; None where it cannot be had.
+ImageOf = Callable[[str, str], "Image | None"]
+_PAIRS, _EXAMPLES, _MOST_PICTURES = 5, 4, 240
+#: Twice what is shown, for screens with two pixels to one.
+_SIDE = 176
+
+
+def calibration(results: Mapping[str, Any], folder: Path) -> Section | None:
+    """A reliability diagram for each cell, of all predictions of all its seeds."""
+    blocks = []
+    drawn = count = 0
+    for number, ((name, encoder), cells) in enumerate(by(results["cells"], "set", "encoder")):
+        figures = []
+        for place, cell in enumerate(cells):
+            count += bool(cell.get("predictions"))
+            found = read_predictions(folder, cell) if drawn < MOST_FIGURES else None
+            if found is not None:
+                figures.append(_diagram(results, cell, found, f"reliability-{number}-{place}"))
+                drawn += 1
+        if figures:
+            blocks.append(Figures(figures, where(results, name, encoder), small=True))
+    text = (
+        "How often predictions of a confidence are right, over that confidence; on the dashed line they are "
+        "right as often as they say. Below: how many images have it. ECE is the mean distance from the line."
+    )
+    text = f"{text} {left_out(count - drawn)}".strip()
+    return Section("calibration", "Are confidences honest?", text, blocks) if blocks else None
+
+
+def _diagram(
+    results: Mapping[str, Any], cell: Mapping[str, Any], found: Predictions, identifier: str
+) -> Figure:
+    metrics = cell["metrics"]
+    bins = reliability(found.confidence.ravel(), found.right.ravel(), metrics["bins"])
+    title = method_name(results, cell["method"])
+    error = f"ECE {with_interval(metrics['ece'])} %"
+    return Figure(
+        reliability_diagram(
+            bins, f"Reliability of {title} on {cell['set']} with {cell['encoder']}: {error}.", identifier
+        ),
+        f"{title}\n{error}",
+    )
+
+
+def mistakes(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None = None) -> Section | None:
+    """The most frequent mistakes of the best method on each set with each encoder."""
+    blocks, budget = [], _MOST_PICTURES
+    for (name, encoder), cells in by(results["cells"], "set", "encoder"):
+        own = [cell for cell in cells if not results["methods"].get(cell["method"], {}).get("control")]
+        rated = [cell for cell in own or cells if cell.get("predictions")]
+        best = max(rated, key=lambda cell: cell["metrics"]["top1"]["value"], default=None)
+        found = read_predictions(folder, best) if best else None
+        if best is None or found is None:
+            continue
+        pairs = list(_pairs(found, results["sets"][name]["classes"], name, image_of if budget > 0 else None))
+        budget -= sum(mistake.picture is not None for pair in pairs for mistake in pair.examples)
+        if pairs:
+            blocks.append(Pairs(f"{where(results, name, encoder)}: {best['method']}", pairs))
+    text = (
+        "Pairs of classes that are confused most often, by the method of the highest top-1 that is no "
+        "control (means over its seeds). The images are those about which it is most confident."
+    )
+    return Section("mistakes", "Worst confusions", text, blocks) if blocks else None
+
+
+def _pairs(found: Predictions, classes: Sequence[str], name: str, image_of: ImageOf | None) -> Iterator[Pair]:
+    for truth, given, count in worst_pairs(all_confusions(found, len(classes)), _PAIRS):
+        mistaken = (found.truth == truth) & (found.predicted == given)
+        # Of several seeds the mean over those that are mistaken.
+        sure = np.where(mistaken, found.confidence, 0).sum(0) / np.maximum(mistaken.sum(0), 1)
+        rows = np.flatnonzero(mistaken.any(0))
+        surest = rows[np.argsort(-sure[rows], kind="stable")][:_EXAMPLES]
+        examples = [
+            Mistake(found.images[row], _picture(image_of, name, found.images[row]), float(sure[row]))
+            for row in surest
+        ]
+        images = int((found.truth == truth).sum())
+        yield Pair(classes[truth], classes[given], count / len(found.seeds), images, examples)
+
+
+def all_confusions(found: Predictions, classes: int) -> Any:
+    """The confusion matrix [C, C] of all seeds together."""
+    truth = np.tile(found.truth, len(found.seeds))
+    return confusion(found.predicted.ravel(), truth, classes)
+
+
+def _picture(image_of: ImageOf | None, name: str, image: str) -> str | None:
+    """A thumbnail as a data URI."""
+    opened = image_of(name, image) if image_of else None
+    if opened is None:
+        return None
+    small = opened.convert("RGB")
+    small.thumbnail((_SIDE, _SIDE))
+    written = io.BytesIO()
+    small.save(written, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"

@@ -1,0 +1,102 @@
+"""Results as a page and as Markdown.
+
+The page is one file that loads nothing and runs nothing: styles and figures are in it, thumbnails are data
+URIs, and its content security policy forbids the rest. Everything from data is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlcls.errors import MissingExtraError
+from vlcls.evaluation.report import sections, side_sections
+from vlcls.evaluation.report.answers import answers
+from vlcls.evaluation.report.blocks import Section, clean, markdown
+from vlcls.evaluation.report.mistakes import ImageOf, calibration, mistakes
+from vlcls.evaluation.report.run_folder import write_files
+
+_TEMPLATE = "report.html.j2"
+_TITLE = "Zero-shot evaluation"
+#: How a reason is shown: what is claimed, what is not, and what is bad.
+_TONES = {"what the text says": "good", "worse": "bad"}
+
+
+def write_report(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None = None) -> Path:
+    """Write `report.html` and `report.md`.
+
+    Args:
+        results: All of `results.json`.
+        folder: The run's, where the predictions are that `results` names.
+        image_of: Gives pictures for thumbnails of mistakes; without it there are only names.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        EvaluationError: Predictions that are missing or damaged.
+        MissingExtraError: Jinja2, Matplotlib or PyArrow is not installed.
+    """
+    folder = Path(folder)
+    found = _sections(results, folder, image_of)
+    about = _about(results)
+    page = _rendered(found, results, about)
+    write_files(folder, {"report.md": markdown(found, _TITLE, about).encode(), "report.html": page.encode()})
+    return folder / "report.html"
+
+
+def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None) -> list[Section]:
+    found = [
+        answers(results),
+        sections.accuracy(results),
+        sections.gains(results),
+        sections.shifts(results),
+        sections.groups(results),
+        mistakes(results, folder, image_of),
+        calibration(results, folder),
+        side_sections.corruptions(results),
+        side_sections.rationales(results),
+        side_sections.discoveries(results),
+        side_sections.unreadable(results),
+        side_sections.problems(results),
+        sections.what_was_run(results),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _about(results: Mapping[str, Any]) -> str:
+    counts = {
+        "method": len(results["methods"]),
+        "image": sum(each["images"] for each in results["sets"].values()),
+    }
+    said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+    names = " on ".join(_few(list(results[what])) for what in ("encoders", "sets"))
+    return f"{names}: {said}. vlcls {results['vlcls']}, {results['date'].replace('T', ' ')}."
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _rendered(found: Sequence[Section], results: Mapping[str, Any], about: str) -> str:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("a report", "evaluation") from error
+    environment = Environment(
+        loader=PackageLoader("vlcls.evaluation.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    template = environment.get_template(_TEMPLATE)
+    return template.render(title=_TITLE, about=about, sections=found, tones=_TONES, date=results["date"])
+
+
+def _printable(value: Any) -> Any:
+    """What Jinja escapes next; figures are markup already, made of clean texts."""
+    return clean(value) if type(value) is str else value

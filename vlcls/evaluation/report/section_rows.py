@@ -1,0 +1,69 @@
+"""What the sections of a report share: rows together by their keys, names, and the columns of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from vlcls.evaluation.report.blocks import Column, Table
+
+Results = Mapping[str, Any]
+Row = Mapping[str, Any]
+#: Of one kind in a report, and rows of a list.
+MOST_FIGURES, MOST_ROWS = 48, 50
+
+
+def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
+    """Rows with equal values of some keys together, in the order of the first of each."""
+
+    def key(row: Row) -> Any:
+        return row[keys[0]] if len(keys) == 1 else tuple(row[name] for name in keys)
+
+    order = {value: place for place, value in enumerate(dict.fromkeys(map(key, rows)))}
+    ordered = sorted(rows, key=lambda row: order[key(row)])
+    return [(value, list(some)) for value, some in groupby(ordered, key)]
+
+
+def row_name(results: Results, method: str) -> str:
+    """What a figure calls a method: with what it is there for, if it is a control."""
+    return f"{method} (control)" if results["methods"].get(method, {}).get("control") else method
+
+
+def method_name(results: Results, method: str) -> str:
+    """With what it is there for, if it is a control, and what it was fitted on, if on anything."""
+    known = results["methods"].get(method, {})
+    about = [*(["control"] if known.get("control") else []), *filter(None, [known.get("fitted")])]
+    return f"{method} ({', '.join(about)})" if about else method
+
+
+def main_figure(cell: Row) -> Row:
+    """Top-1, or mean average precision of a multi-label set."""
+    metrics = cell["metrics"]
+    found: Row = metrics["mean_average_precision"] if "mean_average_precision" in metrics else metrics["top1"]
+    return found
+
+
+def left_out(count: int) -> str:
+    """What stands below figures of which some are not shown."""
+    return f"{count} more are not drawn; the tables have their figures." if count > 0 else ""
+
+
+def where(results: Results, name: str, encoder: str) -> str:
+    """With the encoder, if there are several."""
+    return f"{name}, {encoder}" if several(results) else name
+
+
+def several(results: Results) -> bool:
+    return len({cell["encoder"] for cell in results["cells"]}) > 1
+
+
+def columns_of(*titles: str) -> list[Column]:
+    """Of numbers where a title begins with "#"."""
+    return [Column(title.removeprefix("#"), title.startswith("#")) for title in titles]
+
+
+def without_empty(table: Table) -> Table:
+    kept = [place for place in range(len(table.columns)) if any(row[place] for row in table.rows)]
+    columns = [table.columns[place] for place in kept]
+    return Table(table.caption, columns, [[row[place] for place in kept] for row in table.rows])

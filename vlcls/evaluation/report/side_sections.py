@@ -1,0 +1,135 @@
+"""The sections of a report beside accuracy and gains: corrupted images, names without a list, rationales, and
+what was wrong with the data."""
+
+from __future__ import annotations
+
+from vlcls.evaluation.report.blocks import (
+    Block,
+    Column,
+    Figure,
+    Figures,
+    Section,
+    Table,
+    points,
+    with_interval,
+)
+from vlcls.evaluation.report.figures import stacked_bars
+from vlcls.evaluation.report.section_rows import (
+    MOST_FIGURES,
+    MOST_ROWS,
+    Results,
+    by,
+    columns_of,
+    method_name,
+    several,
+    where,
+    without_empty,
+)
+
+#: Quadrants of rationales in words.
+_QUADRANTS = {
+    "RR": "category right, rationale right",
+    "RW": "category right, rationale wrong",
+    "WR": "category wrong, rationale right",
+    "WW": "both wrong",
+}
+
+
+def corruptions(results: Results) -> Section | None:
+    """One table for each kind of mean, one column for each corruption."""
+    named = several(results)
+    tables = []
+    for (name, baseline, data), rows in by(results["corruptions"], "name", "baseline", "set"):
+        kinds = list(dict.fromkeys(kind for row in rows for kind in row["errors"]))
+        columns = [*columns_of("method", *(["encoder"] if named else []), "#mean"),
+                   *(Column(kind, True) for kind in kinds)]  # fmt: skip
+        table = [
+            [method_name(results, row["method"]), *([row["encoder"]] if named else []),
+             f"{row['mean']:.1f}",
+             *(f"{row['errors'][kind]:.1f}" if kind in row["errors"] else "" for kind in kinds)]
+            for row in rows
+        ]  # fmt: skip
+        unit = f"per cent of the errors of {baseline}" if baseline else "per cent"
+        tables.append(Table(f"{name}, {data}, {unit}", columns, table))
+    text = "Errors, means over severities: less is better."
+    return Section("corruptions", "Corrupted images", text, tables) if tables else None
+
+
+def discoveries(results: Results) -> Section | None:
+    """Methods that got no class names: how well the names they found fit the true ones."""
+    rows = results.get("discoveries") or []
+    if not rows:
+        return None
+    columns = columns_of(
+        "method", "#cluster accuracy", "#semantic similarity", "#semantic IoU", "#images",
+        "#without a candidate", "most frequent names",
+    )  # fmt: skip
+    tables = []
+    for (data, encoder), some in by(rows, "set", "encoder"):
+        table = [
+            [method_name(results, row["method"]),
+             *(points(row[name]) for name in ("cluster_accuracy", "semantic_similarity", "semantic_iou")),
+             str(row["images"]), str(row["fallbacks"] or ""),
+             ", ".join(f"{name} ({count})" for name, count in row["names"])]
+            for row in some
+        ]  # fmt: skip
+        tables.append(without_empty(Table(where(results, data, encoder), columns, table)))
+    text = "Names found without a list, against the true class names; see the CaSED paper for the metrics."
+    return Section("discoveries", "Without a list of names", text, tables)
+
+
+def rationales(results: Results) -> Section | None:
+    """Quadrants: category right or wrong, rationale right or wrong."""
+    rows = results.get("rationales") or []
+    if not rows:
+        return None
+    names = list(_QUADRANTS)
+    titles = [f"{where(results, row['set'], row['encoder'])}, {row['method']}" for row in rows]
+    found = [row["quadrants"] for row in rows]
+    bars = [
+        (title, [each[name]["value"] for name in names])
+        for title, each in zip(titles, found, strict=True) if each["images"]
+    ]  # fmt: skip
+    label = "Right for the right reasons: " + "; ".join(
+        title + "".join(f", {name} {100 * value:.0f} %" for name, value in zip(names, values, strict=True))
+        for title, values in bars
+    )
+    blocks: list[Block] = []
+    if bars:
+        parts = [f"{name}: {said}" for name, said in _QUADRANTS.items()]
+        shown = bars[:MOST_FIGURES]
+        blocks.append(Figures([Figure(stacked_bars(shown, parts, label, "rationales"), "Quadrants, %")]))
+    columns = columns_of("what", *(f"#{name}" for name in names), "#category right", "#images")
+    table = [
+        [title, *(with_interval(each[name]) for name in (*names, "accuracy")), str(each["images"])]
+        for title, each in zip(titles, found, strict=True)
+    ]
+    blocks.append(Table("Parts of all images, %", columns, table))
+    text = "Whether the category is right, and whether the true rationale comes with the category predicted."
+    return Section("rationales", "Right for the right reasons?", text, blocks)
+
+
+def unreadable(results: Results) -> Section | None:
+    """Images that were left out of every method alike."""
+    rows = [
+        [bad["image"], name, bad["error"]] for name, s in results["sets"].items() for bad in s["unreadable"]
+    ]
+    if not rows:
+        return None
+    more = f" {len(rows) - MOST_ROWS} more are in unreadable.jsonl." if len(rows) > MOST_ROWS else ""
+    text = f"{len(rows)} images could not be read. They are left out of every method alike.{more}"
+    table = Table("Not read", columns_of("image", "set", "why"), rows[:MOST_ROWS])
+    return Section("unreadable", "Images that could not be read", text, [table])
+
+
+def problems(results: Results) -> Section | None:
+    """What the check of class names found."""
+    rows = [[name, said] for name, s in results["sets"].items() for said in s["problems"]]
+    if not rows:
+        return None
+    more = f" {len(rows) - MOST_ROWS} more are in results.json." if len(rows) > MOST_ROWS else ""
+    text = (
+        f"Zero-shot accuracy depends on the names of classes. Look at these before trusting a figure.{more}"
+    )
+    table = Table("Class names", columns_of("set", "what was found"), rows[:MOST_ROWS])
+    return Section("problems", "Problems with class names", text, [table])

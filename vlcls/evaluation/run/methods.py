@@ -1,0 +1,182 @@
+"""Methods by name, as `vlcls evaluate --methods` knows them: "ensemble", "autoclip:beta=0.7", ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlcls.classifiers.fitted import Fitted
+from vlcls.errors import EvaluationError
+from vlcls.evaluation.metrics.verdicts import SEEDS_ASKED, Reference
+from vlcls.evaluation.run.kinds import COMMON, KINDS, Context, Options
+from vlcls.evaluation.run.method_options import check_options
+from vlcls.prompts import PromptSet
+from vlcls.specs import as_number, as_truth, parse_spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlcls.classifiers import PromptClassifier
+    from vlcls.encoders import Encoder
+
+#: Repetitions of a method with random texts.
+SEEDS = SEEDS_ASKED
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with its options.
+
+    Attributes:
+        spec: As it was typed, which is also its name in reports.
+        kind: Key of `KINDS`.
+        options: Those typed, and those that its kind stands for.
+        seeds: One run each.
+        control: Run only to judge the others by.
+    """
+
+    spec: str
+    kind: str
+    options: Options
+    seeds: tuple[int, ...] = (0,)
+    control: bool = False
+
+    @property
+    def reference(self) -> Reference | None:
+        """The reference it is for verdicts: that of its kind, if it has no options but seeds."""
+        known = KINDS[self.kind]
+        typed = {key for key in self.options if key not in known.fixed} - {"seeds"}
+        return None if typed else known.reference
+
+    @property
+    def about(self) -> str:
+        return KINDS[self.kind].about
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """Which images it has seen before it is judged: labelled ones, or the judged ones themselves.
+
+        Raises:
+            VlclsError: A folder that cannot be read.
+        """
+        return KINDS[self.kind].fitted(self.options)
+
+    @property
+    def finds_names(self) -> bool:
+        return KINDS[self.kind].finds_names
+
+    def prompts(self, context: Context, seed: int) -> PromptSet:
+        """Its texts.
+
+        Raises:
+            VlclsError: They cannot be made for these classes (no descriptors, say).
+        """
+        return KINDS[self.kind].prompts(context, self.options, seed)
+
+    def classifier(
+        self, prompts: PromptSet, encoder: Encoder, images: Tensor, cache: bool | str | Path = True
+    ) -> PromptClassifier:
+        """The classifier of some of its prompts.
+
+        Args:
+            prompts: From `prompts`.
+            encoder: Any encoder.
+            images: Tensor[N, D], the unit embeddings that it will be judged on. Only ZPE looks at them.
+            cache: Keep text embeddings on disk.
+        """
+        from vlcls.classifiers.prompt import classifier_from_prompts
+        from vlcls.classifiers.weighting import Weighting
+        from vlcls.classifiers.zpe import weigh_templates
+
+        options, name = self.options, self.options.get("weighting")
+        weighting, aggregate = None, options.get("aggregate")
+        if name == "zpe":
+            aggregate = aggregate or "mean-similarity"
+        elif name is not None:
+            beta = as_number(options["beta"], "beta") if "beta" in options else Weighting.beta
+            scaled = as_truth(options.get("scaled", "false"), "scaled")
+            weighting = Weighting(name, beta, scaled)  # type: ignore[arg-type]  # it checks its name
+        made = classifier_from_prompts(
+            prompts, encoder, aggregate=aggregate, weighting=weighting, cache=cache
+        )
+        if name != "zpe":
+            return made
+        return weigh_templates(
+            made, images, temperature=as_number(options.get("temperature", "1"), "temperature")
+        )
+
+
+# ---- what people type ----------------------------------------------------------------------------------
+
+
+def parse_methods(text: str | Sequence[str]) -> list[Method]:
+    """ "photo,autoclip:beta=0.7,scaled,waffle" or a list of such texts; each method once.
+
+    A comma ends a method only if a method's name follows.
+
+    Raises:
+        EvaluationError: No such method or option, or none at all.
+    """
+    specs: list[str] = []
+    for part in [text] if isinstance(text, str) else list(text):
+        for piece in filter(None, (each.strip() for each in part.split(","))):
+            name = piece.partition(":")[0].strip()
+            follows = "=" in piece.partition(":")[0] or (name not in KINDS and ":" not in piece)
+            if specs and follows and ":" in specs[-1]:
+                specs[-1] += f",{piece}"
+            else:
+                specs.append(piece)
+    if not specs:
+        raise EvaluationError(f"no methods: choose from {', '.join(KINDS)}")
+    return [parse_method(spec) for spec in dict.fromkeys(specs)]
+
+
+def parse_method(spec: str, *, control: bool = False) -> Method:
+    """One method, as it is typed.
+
+    Raises:
+        EvaluationError: No such method or option, a value that means nothing, or a file that cannot be read.
+    """
+    name, options = parse_spec(spec)
+    if name not in KINDS:
+        raise EvaluationError(f"no method {name!r}: choose from {', '.join(KINDS)}")
+    kind = KINDS[name]
+    allowed = kind.options if kind.finds_names else kind.options | COMMON
+    if unknown := set(options) - allowed:
+        known = ", ".join(sorted(allowed)) or "none"
+        raise EvaluationError(f"method {spec!r}: no option {min(unknown)!r}; there are {known}")
+    if again := set(options) & set(kind.fixed):
+        raise EvaluationError(f"method {spec!r}: {min(again)!r} is what {name} is about; take another method")
+    check_options(spec, name, options, kind.fixed)
+    seeds = float(options.get("seeds", SEEDS if kind.random else 1))
+    return Method(spec, name, {**kind.fixed, **options}, tuple(range(int(seeds))), control)
+
+
+def with_controls(methods: Sequence[Method]) -> list[Method]:
+    """The methods, and behind them the references that verdicts need and that are not among them.
+
+    Those about descriptors only if a method uses descriptors.
+    """
+    if all(method.finds_names for method in methods):
+        return list(methods)
+    about = {"descriptors", "random-descriptors", "swapped", "scrambled"}
+    uses = any(method.kind in about or "descriptors" in method.options for method in methods)
+    have = {method.reference for method in methods}
+    result: list[Method] = list(methods)
+    for name, kind in KINDS.items():
+        if kind.reference is None or kind.reference in have or (name in about and not uses):
+            continue
+        result.append(parse_method(name, control=True))
+    return result
+
+
+def prompts_hash(sets: Sequence[PromptSet]) -> str:
+    """A hash of texts, classes and weights: two cells with the same one said the same."""
+    import hashlib
+    import json
+
+    plain: list[Any] = [[list(each.labels.ids), each.to_json()] for each in sets]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
