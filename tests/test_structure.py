@@ -212,3 +212,19 @@ def test_importing_is_light(modules: str):
 
 def test_the_package_says_it_is_typed():
     assert (PACKAGE / "py.typed").is_file()
+
+
+#: Files of the repository that may be larger than a megabyte, and what for.
+LARGE: dict[str, str] = {}
+
+
+def test_a_file_in_the_repository_is_small_or_listed():
+    root = PACKAGE.parent
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    files = [root / name for name in listed.stdout.split("\0") if name]
+    assert root / "pyproject.toml" in files
+    large = {str(f.relative_to(root)) for f in files if f.is_file() and f.stat().st_size > 1_000_000}
+    assert large == set(LARGE)
+    assert "*.whl" in (root / ".gitignore").read_text(encoding="utf-8").split()
