@@ -210,7 +210,7 @@ def _labels(name: str) -> Callable[[Path], Any]:
 
 def _set(name: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
-        from vlcls.evaluation.data.sets import open_set
+        from vlcls.evaluation.data import open_set
 
         return [part.truth for part in open_set(folder / name).parts(None)]
 

@@ -21,7 +21,7 @@ from pyarrow import parquet
 import vlcls
 from vlcls.encoders import Encoder
 from vlcls.errors import EvaluationError, LabelError, VlclsError
-from vlcls.evaluation.data.sets import open_set
+from vlcls.evaluation.data import open_set
 from vlcls.evaluation.report.run_files import read_results
 from vlcls.evaluation.run import harness
 from vlcls.prompts.learned import with_new_classes

@@ -20,8 +20,8 @@ from PIL import Image
 
 from vlcls.cli.learning import found_images
 from vlcls.errors import ImageError, LabelError, VlclsWarning
+from vlcls.evaluation.data import open_set
 from vlcls.evaluation.data.parts import joined_parts
-from vlcls.evaluation.data.sets import open_set
 from vlcls.labelled import labelled_dataset, labelled_folder, value_places
 from vlcls.labelled.scheme import label_scheme, read_truth
 from vlcls.labels import Labels, as_labels

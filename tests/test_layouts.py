@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from vlcls.errors import EvaluationError
+from vlcls.evaluation.data import open_set
 from vlcls.evaluation.data.parts import joined_parts
-from vlcls.evaluation.data.sets import open_set
 
 
 @pytest.fixture(autouse=True)

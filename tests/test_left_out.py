@@ -151,7 +151,7 @@ def test_folders_of_systems_hold_no_images(photos: Path, name: str) -> None:
 
 
 def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
-    from vlcls.evaluation.data.sets import open_set
+    from vlcls.evaluation.data import open_set
 
     for place in ("cat", "dog", "@eaDir", "cat/@eaDir"):
         (tmp_path / place).mkdir(parents=True)

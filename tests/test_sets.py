@@ -22,15 +22,15 @@ from PIL import Image
 from vlcls import imagenet, wordnet
 from vlcls.demo import DEMO_LABELS
 from vlcls.errors import EvaluationError, ImageError, LabelError
-from vlcls.evaluation.data.hf_sets import open_rows
-from vlcls.evaluation.data.parts import STREAMED_PART, EvaluationSet, LabelledPart, joined_parts
-from vlcls.evaluation.data.sets import (
+from vlcls.evaluation.data import (
     check_labels,
     curated_labels,
     open_set,
     restricted,
     shared_classes,
 )
+from vlcls.evaluation.data.hf_sets import open_rows
+from vlcls.evaluation.data.parts import STREAMED_PART, EvaluationSet, LabelledPart, joined_parts
 from vlcls.evaluation.data.tables import read_table
 from vlcls.image_sources import find_images
 from vlcls.images import decode, load_source

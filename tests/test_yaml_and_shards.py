@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vlcls.errors import EvaluationError, LabelError, VlclsError
-from vlcls.evaluation.data.sets import open_set
+from vlcls.evaluation.data import open_set
 from vlcls.evaluation.data.suites import read_suite
 from vlcls.files.yaml_text import parse_yaml
 from vlcls.labels import read_labels

@@ -20,7 +20,7 @@ import models
 import timing
 
 import vlcls
-from vlcls.evaluation.data.sets import open_set
+from vlcls.evaluation.data import open_set
 
 ONE, SEVEN = "photo", "name,photo,ensemble,max,autoclip,descriptors,zpe"
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")

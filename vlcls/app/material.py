@@ -16,8 +16,8 @@ from vlcls.classifiers.base import open_store
 from vlcls.classifiers.prompt import classifier_from_prompts
 from vlcls.descriptors import Descriptor, DescriptorSet, read_descriptors
 from vlcls.errors import EvaluationError, VlclsError
+from vlcls.evaluation.data import open_set
 from vlcls.evaluation.data.parts import joined_parts
-from vlcls.evaluation.data.sets import open_set
 from vlcls.evaluation.run.embedded import embed_set
 from vlcls.limits import readable
 from vlcls.prompts import PromptSet, class_prompts

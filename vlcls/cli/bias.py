@@ -273,7 +273,7 @@ def _opened(
     templates, phrasing, aggregate, articles, encoder, device, precision, cache = prompting
     described = read_descriptors(file)
     with status("opening"):
-        from vlcls.evaluation.data.sets import open_set
+        from vlcls.evaluation.data import open_set
 
         given = open_set(data, labels=described.labels, **opening)
     if given.multi_label:

@@ -125,8 +125,8 @@ def found_images(
     dataset: str, labels: Labels | None, split: str, image_column: str, label_column: str
 ) -> LabelledImages:
     """The labelled images that DATASET means: read as `vlcls evaluate` reads them."""
+    from vlcls.evaluation.data import labelled_images, open_set
     from vlcls.evaluation.data.layouts import layout_of
-    from vlcls.evaluation.data.sets import labelled_images, open_set
     from vlcls.labelled import labelled_dataset, labelled_folder
 
     path = Path(dataset).expanduser()

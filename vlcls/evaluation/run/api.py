@@ -11,7 +11,7 @@ from vlcls.arguments import takes
 from vlcls.classifiers.weighting import shared_templates
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import EvaluationError, TemplateError, VlclsError
-from vlcls.evaluation.data.sets import open_set, shared_classes
+from vlcls.evaluation.data import open_set, shared_classes
 from vlcls.evaluation.metrics.robustness import read_fit
 from vlcls.evaluation.report.run_folder import claim
 from vlcls.evaluation.run.harness import run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from vlcls.descriptors import DescriptorSet
     from vlcls.encoders import Encoder
-    from vlcls.evaluation.data.sets import EvaluationSet
+    from vlcls.evaluation.data import EvaluationSet
     from vlcls.evaluation.run.right_reasons import RationaleData
 
 DEFAULT_METHODS = "photo,ensemble"
@@ -110,7 +110,7 @@ def plan_of(
         batch_size, workers: See `vlcls.embeddings.embed_images`.
         opening: Arguments of `open_set`: split, label_column, group_columns, labels, streaming, ...
     """
-    from vlcls.evaluation.data.sets import EvaluationSet
+    from vlcls.evaluation.data import EvaluationSet
 
     given = [data] if isinstance(data, (str, Path, EvaluationSet)) else list(data)
     sets: list[EvaluationSet] = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vlcls.classifiers.fitted import Fitted
     from vlcls.encoders import Encoder
-    from vlcls.evaluation.data.sets import EvaluationSet
+    from vlcls.evaluation.data import EvaluationSet
     from vlcls.store import EmbeddingStore
 
 

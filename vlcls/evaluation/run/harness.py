@@ -37,7 +37,7 @@ from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
-    from vlcls.evaluation.data.sets import EvaluationSet
+    from vlcls.evaluation.data import EvaluationSet
     from vlcls.evaluation.metrics.verdicts import Verdict
 
 FORMAT, VERSION = "vlcls-results", 1
@@ -260,7 +260,7 @@ class _Evaluation:
 
     def _corrupt(self, plan: Corruptions, clean: EmbeddedSet, encoder: Encoder) -> None:
         """Errors under corruptions, unnormalised: only the images of ImageNet-C itself have an mCE."""
-        from vlcls.evaluation.data.sets import corrupted
+        from vlcls.evaluation.data import corrupted
         from vlcls.evaluation.metrics.corruptions import corruption_errors
 
         given = next(each for each in self.plan.sets if each.name == plan.set)

@@ -17,7 +17,7 @@ from vlcls.evaluation.run.methods import Method
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
     from vlcls.encoders import Encoder
-    from vlcls.evaluation.data.sets import EvaluationSet
+    from vlcls.evaluation.data import EvaluationSet
     from vlcls.evaluation.run.right_reasons import RationaleData
 
 ALPHA = 0.05
@@ -31,7 +31,7 @@ class Shift:
 
     Attributes:
         before, after: Names of the sets: in distribution, and under the shift.
-        classes: Of both, by id or name; see `vlcls.evaluation.data.sets.shared_classes`.
+        classes: Of both, by id or name; see `vlcls.evaluation.data.shared_classes`.
         fit: File of a fit set for effective robustness, with columns of these names; see `read_fit`.
     """
 
