@@ -22,13 +22,8 @@ from PIL import Image
 from vlcls import imagenet, wordnet
 from vlcls.demo import DEMO_LABELS
 from vlcls.errors import EvaluationError, ImageError, LabelError
-from vlcls.evaluation.data import (
-    check_labels,
-    curated_labels,
-    open_set,
-    restricted,
-    shared_classes,
-)
+from vlcls.evaluation.data import open_set, restricted, shared_classes
+from vlcls.evaluation.data.class_names import check_labels, curated_labels
 from vlcls.evaluation.data.hf_sets import open_rows
 from vlcls.evaluation.data.parts import STREAMED_PART, EvaluationSet, LabelledPart, joined_parts
 from vlcls.evaluation.data.tables import read_table
