@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vlcls
 from vlcls import __version__
 from vlcls.cli import main
 
@@ -54,6 +55,19 @@ def test_help_teaches_and_version(run):
 def test_help_is_quick_because_it_imports_nothing_heavy():
     code = "import sys, vlcls.cli; print({'torch', 'numpy', 'transformers', 'PIL'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_published_templates_are_used_letter_for_letter_unless_asked_otherwise(run, spec, tmp_path):
+    for templates, option, wanted in (
+        ("pets", (), "a photo of a owl, a type of pet."),
+        ("pets", ("--no-articles",), "a photo of a owl, a type of pet."),
+        ("pets", ("--articles",), "a photo of an owl, a type of pet."),
+        ("a sketch of a {}.", (), "a sketch of an owl."),
+        ("a sketch of a {}.", ("--no-articles",), "a sketch of a owl."),
+    ):
+        made = ("build", "-o", tmp_path, "-l", "owl,cat", "-t", templates, "-e", spec, "--no-cache", *option)
+        assert run(*made)[0] == 0
+        assert vlcls.load(tmp_path).prompts.texts[0] == wanted
 
 
 def test_jsonl_has_one_documented_object_an_image(run, photos, spec):

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import vlcls
 from vlcls.app import session as sessions
 from vlcls.app.actions import Request, act
-from vlcls.app.material import open_classifier
+from vlcls.app.material import Wording, open_classifier
 from vlcls.app.session import Look, Row, Session
 from vlcls.app.session_files import export_path, load, locked, save
 from vlcls.app.split import held_out
@@ -315,6 +315,15 @@ def test_a_saved_classifier_gives_its_descriptors_back(
     odd = vlcls.build_classifier(["cat", "dog"], spec, ["a {} of mine"], cache=False)
     odd.save_pretrained(tmp_path / "odd")
     assert open_classifier(str(tmp_path / "odd"), None)[1].texts(0) == []
+
+
+def test_a_session_knows_whether_its_templates_were_used_letter_for_letter():
+    """One of before, with "an" in a published set, goes on under --articles alone: its scores were others."""
+    old = "grammatical, templates simple"
+    assert Wording(templates="simple", articles=True).told == old
+    assert Wording(templates="simple").told == Wording(templates="simple", articles=False).told != old
+    for templates in (None, "photo", "a sketch of a {}.", ("a {}", "the {}")):
+        assert "letter" not in Wording(templates=templates).told
 
 
 def test_every_class_and_group_is_in_the_overview(tmp_path: Path, encoder: ColourEncoder):

@@ -279,9 +279,7 @@ def test_figures_equal_clip_benchmark_s_protocol(
         "mean_per_class_recall": balanced_accuracy_score(truth, best[:, 0]),
     }
     given = open_set(data / "photo", labels=names)
-    vlcls.evaluate(
-        given, "ensemble:templates=simple,articles=no", clip, tmp_path, controls=False, cache=False
-    )
+    vlcls.evaluate(given, "ensemble:templates=simple", clip, tmp_path, controls=False, cache=False)
     (found,) = json.loads((tmp_path / "clip_benchmark.json").read_text())
     assert set(found) >= {"dataset", "model", "pretrained", "task", "metrics", "language"}
     assert {key: found["metrics"][key] for key in wanted} == pytest.approx(wanted)

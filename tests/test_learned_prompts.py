@@ -22,6 +22,7 @@ from vlcls.prompts import (
     join_prompts,
     prompts_from_descriptors,
     prompts_from_templates,
+    renamed_texts,
     with_learned_names,
     with_new_classes,
     with_plain_names,
@@ -135,6 +136,25 @@ def test_a_saved_name_with_another_word_is_an_error(tmp_path, clip, names):
     (tmp_path / CONFIG).write_text(text)
     with pytest.raises(VlclsError, match="not what its vectors spell"):
         vlcls.load(tmp_path)
+
+
+@pytest.mark.parametrize("articles", [None, True, False])
+@pytest.mark.parametrize("templates", ["simple", "pets", "photo", ["a photo of a {}.", "{}"]])
+def test_a_new_name_is_written_as_the_saved_texts_are(tmp_path, clip, templates, articles):
+    """One saved by an earlier version has "an" in published templates; its new classes get it, too."""
+    learned = {0: learned_name(clip, "elephant", 0.02)}
+    for labels in (["elephant", "cat"], ["cat", "dog"]):
+        prompts = prompts_from_templates(as_labels(labels), templates, articles=articles)
+        if "elephant" in labels:
+            prompts = with_learned_names(prompts, learned)
+        elif articles is not None:
+            continue  # nothing in the texts tells how "a" would be written
+        made = classifier_from_prompts(prompts, clip, cache=False)
+        again = vlcls.load(made.save_pretrained(tmp_path / labels[0]), clip)
+        assert again.prompts == prompts and torch.equal(again.text_embeddings, made.text_embeddings)
+        wanted = prompts_from_templates(as_labels(["owl"]), templates, articles=articles).texts
+        assert [p.text for p in with_new_classes(again.prompts, ["owl"]).of_class(2)] == wanted
+        assert renamed_texts(again.prompts, 0, ["owl"]) == [wanted]
 
 
 def test_new_classes_leave_the_learned_ones_alone(clip, names):

@@ -216,6 +216,21 @@ def test_zpe_learns_from_the_images_that_are_judged(clip):
     assert torch.allclose(made.scores(images), expected.scores(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["ensemble", "max", "autoclip", "softmax", "zpe"])
+def test_a_data_sets_own_templates_are_used_letter_for_letter(kind):
+    own = Context(LABELS, ("a photo of a {}.", "my {}"))  # hen, owl, fox
+    for spec, context, text in (
+        (kind, own, "a photo of a owl."),
+        (f"{kind}:articles=yes", own, "a photo of an owl."),
+        (f"{kind}:templates=photo", own, "a photo of an owl."),
+        (f"{kind}:templates=simple", own, "a owl in a video game."),
+        (f"{kind}:templates=simple,articles=yes", own, "an owl in a video game."),
+        (kind, CONTEXT, "a painting of a owl."),
+        (f"{kind}:templates=photo,articles=no", CONTEXT, "a photo of a owl."),
+    ):
+        assert text in [p.text for p in parse_method(spec).prompts(context, 0).of_class(1)], spec
+
+
 def test_learned_names_beside_plain_ones(clip, tmp_path):
     from vlcls.classifiers.prompt import classifier_from_prompts
     from vlcls.prompts import prompts_from_templates, with_learned_names

@@ -18,18 +18,22 @@ from open_clip import zero_shot_metadata
 
 import vlcls
 from vlcls import articles as module
+from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import TemplateError
 from vlcls.labels import as_labels
 from vlcls.prompts import (
     Kind,
     Prompt,
     PromptSet,
+    class_prompts,
     fill_template,
     load_templates,
     prompts_folder,
+    prompts_from_descriptors,
     prompts_from_templates,
     template_names,
 )
+from vlcls.prompts.templates import published_names
 
 OPEN_CLIP = {
     "simple": zero_shot_metadata.SIMPLE_IMAGENET_TEMPLATES,
@@ -70,18 +74,58 @@ def test_the_seven_are_those_of_the_clip_notebook():
     }
 
 
-@pytest.mark.parametrize("name", OPEN_CLIP)
-def test_without_articles_texts_are_open_clips_to_the_letter(name: str):
-    classes = ["cat", "elephant", "hour glass", "{}", "100% {x}", "%s"]
-    expected = [function(label) for label in classes for function in OPEN_CLIP[name]]
-    assert texts(classes, name, articles=False) == expected
+#: CLIP's data/prompts.md, for the sets that open_clip does not carry.
+IN_CLIPS_FILE = {
+    "aircraft": ["a photo of a {}, a type of aircraft.", "a photo of the {}, a type of aircraft."],
+    "birds": ["a photo of a {}, a type of bird."],
+    "flowers": ["a photo of a {}, a type of flower."],
+    "food": ["a photo of {}, a type of food."],
+    "pets": ["a photo of a {}, a type of pet."],
+    "satellite": [f"a centered satellite photo of {word}{{}}." for word in ("", "a ", "the ")],
+}
 
 
-@pytest.mark.parametrize("name", OPEN_CLIP)
-def test_articles_change_nothing_but_the_article(name: str):
-    with_article, without = texts(["elephant"], name), texts(["elephant"], name, articles=False)
+@pytest.mark.parametrize("name", published_names())
+def test_published_sets_are_used_letter_for_letter(name: str):
+    classes = ["cat", "elephant", "hour", "apple", "hour glass", "{}", "100% {x}", "%s"]
+    if name in OPEN_CLIP:
+        expected = [function(label) for label in classes for function in OPEN_CLIP[name]]
+    else:
+        expected = [text.replace("{}", label) for label in classes for text in IN_CLIPS_FILE[name]]
+    assert texts(classes, name) == texts(classes, name, articles=False) == expected
+
+
+def test_every_built_in_set_is_published_or_ours():
+    assert {*OPEN_CLIP, *IN_CLIPS_FILE} == set(published_names())
+    assert set(template_names()) - set(published_names()) == {"name", "photo"}
+
+
+@pytest.mark.parametrize("name", sorted({*published_names()} - {"food"}))
+def test_articles_that_are_asked_for_change_nothing_but_the_article(name: str):
+    with_article, without = texts(["elephant"], name, articles=True), texts(["elephant"], name)
     assert with_article != without
     assert [re.sub(r"\ban elephant", "a elephant", text) for text in with_article] == without
+
+
+def test_an_stays_for_photo_and_for_what_a_user_writes(tmp_path: Path):
+    (tmp_path / "simple").write_text("a {} of mine\n")
+    given = (
+        "photo",
+        "a sketch of a {}.",
+        load_templates("simple"),
+        tmp_path / "simple",
+        str(tmp_path / "simple"),
+    )
+    for templates in given:
+        assert any("an elephant" in text for text in texts(["elephant"], templates))
+        assert not any("an elephant" in text for text in texts(["elephant"], templates, articles=False))
+    content = DescriptorSet(as_labels(["elephant"]), ((Descriptor("a trunk"),),))
+    for templates, text in (
+        ("pets", "a photo of a elephant, a type of pet, which has a trunk."),
+        ("photo", "a photo of an elephant, which has a trunk."),
+    ):
+        assert prompts_from_descriptors(content, templates=templates).texts == [text]
+        assert class_prompts(None, templates, content).texts == [text]
 
 
 def test_every_set_that_is_listed_loads():

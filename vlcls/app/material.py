@@ -22,6 +22,7 @@ from vlcls.evaluation.run.embedded import embed_set
 from vlcls.limits import readable
 from vlcls.prompts import PromptSet, class_prompts
 from vlcls.prompts.phrasing import DEFAULT_PHRASING, PHRASINGS
+from vlcls.prompts.templates import puts_an
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ class Wording:
 
     phrasing: str = DEFAULT_PHRASING
     templates: str | Path | Sequence[str] | None = None
-    articles: bool = True
+    articles: bool | None = None
 
     def prompts(self, descriptors: DescriptorSet) -> PromptSet:
         return class_prompts(
@@ -57,7 +58,9 @@ class Wording:
         given = self.templates
         if given is not None and not isinstance(given, (str, Path)):
             given = "; ".join(given)
-        return f"{self.phrasing}, templates {given}"
+        # A list was read from a saved classifier, whose texts say it themselves.
+        literal = isinstance(self.templates, (str, Path)) and not puts_an(self.templates, self.articles)
+        return f"{self.phrasing}, templates {given}" + ", letter for letter" * literal
 
 
 @dataclass(frozen=True, eq=False)

@@ -202,7 +202,7 @@ class PromptClassifier(Classifier):
     aggregate="text?",
     weighting="weighting?",
     clean_names="flag",
-    articles="flag",
+    articles="flag?",
     device="device?",
     precision="precision?",
     cache="cache",
@@ -218,7 +218,7 @@ def build_classifier(
     aggregate: Aggregate | None = None,
     weighting: Weighting | str | None = None,
     clean_names: bool = True,
-    articles: bool = True,
+    articles: bool | None = None,
     device: str | None = None,
     precision: Literal["fp32", "bf16", "fp16"] | None = None,
     cache: bool | str | Path = True,
@@ -239,7 +239,8 @@ def build_classifier(
         weighting: How prompts are weighted for each image: a `Weighting`, or "autoclip", "autoclip:beta=0.7",
             "softmax", ... `weigh_templates` learns weights that are the same for all images.
         clean_names: Underscores to spaces, white space tidied, Unicode composed.
-        articles: "an" instead of "a" before names that need it.
+        articles: "an" instead of "a" before names that need it; None: in all templates but published sets,
+            which are used letter for letter.
         device, precision: For an encoder given as a spec; see `load_encoder`.
         cache: Keep text embeddings on disk: True, False, or a folder.
         progress: Called with the number of texts just embedded.

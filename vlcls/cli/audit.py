@@ -51,7 +51,7 @@ def audit(
     templates: Templates = None,
     phrasing: PhrasingOption = None,
     aggregate: AggregateOption = None,
-    articles: Articles = True,
+    articles: Articles = None,
     clean_names: CleanNames = True,
     encoder: EncoderSpec = None,
     device: Device = None,

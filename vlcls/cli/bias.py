@@ -116,7 +116,7 @@ def bias(
     templates: Templates = None,
     phrasing: PhrasingOption = None,
     aggregate: AggregateOption = None,
-    articles: Articles = True,
+    articles: Articles = None,
     encoder: EncoderSpec = None,
     device: Device = None,
     precision: PrecisionOption = None,
@@ -325,7 +325,7 @@ def _column(texture: str | None) -> tuple[str, ...]:
 
 
 def _phrase(
-    phrasing: str | None, templates: str | None, articles: bool
+    phrasing: str | None, templates: str | None, articles: bool | None
 ) -> Callable[[DescriptorSet], PromptSet]:
     """As `built` makes prompts of descriptors."""
     from vlcls.prompts import class_prompts

@@ -68,7 +68,7 @@ def classify(
     aggregate: AggregateOption = None,
     weighting: WeightingOption = None,
     unlabelled: Unlabelled = None,
-    articles: Articles = True,
+    articles: Articles = None,
     clean_names: CleanNames = True,
     classifier: Annotated[
         Path | None,
@@ -166,7 +166,7 @@ def build(
     aggregate: AggregateOption = None,
     weighting: WeightingOption = None,
     unlabelled: Unlabelled = None,
-    articles: Articles = True,
+    articles: Articles = None,
     clean_names: CleanNames = True,
     encoder: EncoderSpec = None,
     device: Device = None,

@@ -10,6 +10,7 @@ import typer
 from vlcls.cli.options import (
     MODEL,
     AggregateOption,
+    Articles,
     Cache,
     Device,
     EncoderSpec,
@@ -74,6 +75,7 @@ def edit(
         int, typer.Option(min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)
     ] = 7860,
     templates: Templates = None,
+    articles: Articles = None,
     phrasing: PhrasingOption = None,
     aggregate: AggregateOption = None,
     encoder: EncoderSpec = None,
@@ -127,16 +129,17 @@ def edit(
     listening = bound(host, port)
     built_in = is_built_in(given, descriptor_names(), "descriptor set")
     if Path(given).expanduser().is_dir() and not built_in:
-        if templates or phrasing or aggregate:
+        if templates or phrasing or aggregate or articles is not None:
             raise typer.BadParameter(
-                "a saved classifier brings its own prompts: leave --templates, --phrasing and --aggregate out"
+                "a saved classifier brings its own prompts: leave --templates, --articles, --phrasing and "
+                "--aggregate out"
             )
         typed = context.get_parameter_source("encoder")
         named = encoder if typed is not None and typed.name == "COMMANDLINE" else None
         with status(f"loading {given}"):
             classifier, descriptors, wording = materials.open_classifier(given, named)
     else:
-        wording = materials.Wording(phrasing or materials.DEFAULT_PHRASING, templates)
+        wording = materials.Wording(phrasing or materials.DEFAULT_PHRASING, templates, articles)
 
         def loaded() -> Encoder:
             return load_encoder(encoder or DEFAULT_ENCODER, device, precision.value if precision else None)

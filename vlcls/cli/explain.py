@@ -66,7 +66,7 @@ def explain(
     aggregate: AggregateOption = None,
     weighting: WeightingOption = None,
     unlabelled: Unlabelled = None,
-    articles: Articles = True,
+    articles: Articles = None,
     clean_names: CleanNames = True,
     classifier: Annotated[
         Path | None,

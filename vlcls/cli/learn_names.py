@@ -72,7 +72,7 @@ def learn_names(
     phrasing: PhrasingOption = None,
     aggregate: AggregateOption = None,
     weighting: WeightingOption = None,
-    articles: Articles = True,
+    articles: Articles = None,
     clean_names: CleanNames = True,
     classifier: Start = None,
     split: SplitName = "train",

@@ -94,7 +94,7 @@ Checkpointing = Annotated[
 def starting_point(
     labels: str | None, labels_file: Path | None, own: Labels, templates: str | None,
     descriptors: str | None, phrasing: str | None, aggregate: str | None, weighting: str | None,
-    articles: bool, clean: bool, encoder: str | None, device: str | None, precision: Precision | None,
+    articles: bool | None, clean: bool, encoder: str | None, device: str | None, precision: Precision | None,
     cache: bool,
 ) -> PromptClassifier:  # fmt: skip
     """The classifier whose names are to be learned; the images' own classes where no labels are given."""

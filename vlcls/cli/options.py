@@ -92,8 +92,12 @@ Unlabelled = Annotated[
     ),
 ]  # fmt: skip
 Articles = Annotated[
-    bool, typer.Option(help='Write "an" before names that need it.', rich_help_panel=CLASSES)
-]
+    bool | None,
+    typer.Option(
+        "--articles/--no-articles", rich_help_panel=CLASSES, show_default="but in published sets",
+        help='Write "an" before names that need it.',
+    ),
+]  # fmt: skip
 CleanNames = Annotated[bool, typer.Option(help="Tidy names: underscores to spaces.", rich_help_panel=CLASSES)]
 EncoderSpec = Annotated[
     str | None,
@@ -177,9 +181,9 @@ def found_sources(images: Sequence[str]) -> list[ImageSource]:
 def built(
     labels: str | None = None, labels_file: Path | None = None, templates: str | None = None,
     descriptors: DescriptorSet | str | None = None, phrasing: str | None = None, aggregate: str | None = None,
-    articles: bool = True, clean_names: bool = True, encoder: str | None = None, device: str | None = None,
-    precision: Precision | None = None, cache: bool = True, weighting: str | None = None,
-    unlabelled: Sequence[ImageSource] | str | None = None,
+    articles: bool | None = None, clean_names: bool = True, encoder: str | None = None,
+    device: str | None = None, precision: Precision | None = None, cache: bool = True,
+    weighting: str | None = None, unlabelled: Sequence[ImageSource] | str | None = None,
 ) -> PromptClassifier:  # fmt: skip
     """The classifier that the options of `classify` and `build` describe."""
     from vlcls.specs import as_number, parse_spec

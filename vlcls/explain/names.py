@@ -199,7 +199,7 @@ def suggest_names(
     for index in _learned(classifier.prompts):
         templates = tuple(prompt.source for prompt in classifier.prompts.of_class(index))
         if templates not in by_templates:
-            filled = [renamed_texts(classifier.prompts, index, name) for name in names]
+            filled = renamed_texts(classifier.prompts, index, names)
             texts = [text for own in filled for text in own]
             rows = embed_texts(texts, classifier.encoder, store=open_store(cache), progress=progress)
             means = rows.view(len(names), len(templates), -1).mean(1)

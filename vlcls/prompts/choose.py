@@ -20,7 +20,7 @@ def class_prompts(
     descriptors: DescriptorSet | str | Path | None = None,
     *,
     phrasing: Phrasing | str | None = None,
-    articles: bool = True,
+    articles: bool | None = None,
     clean_names: bool = True,
 ) -> PromptSet:
     """The arguments of `build_classifier` that are about texts.

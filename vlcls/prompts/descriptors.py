@@ -9,7 +9,7 @@ from vlcls.descriptors.base import Descriptor, DescriptorSet
 from vlcls.labels import clean_name
 from vlcls.prompts.base import Prompt, PromptSet
 from vlcls.prompts.phrasing import DEFAULT_PHRASING, Phrasing, check_phrasing, clause
-from vlcls.prompts.templates import fill_template, load_templates, prompts_from_templates
+from vlcls.prompts.templates import fill_template, load_templates, prompts_from_templates, puts_an
 
 
 def prompts_from_descriptors(
@@ -20,7 +20,7 @@ def prompts_from_descriptors(
     before: str = "",
     between: str = ", ",
     after: str = "",
-    articles: bool = True,
+    articles: bool | None = None,
 ) -> PromptSet:
     """The prompts of a descriptor set.
 
@@ -38,7 +38,7 @@ def prompts_from_descriptors(
         phrasing: "grammatical", "dclip", "append" or "alone".
         templates: As for `prompts_from_templates`; none by default.
         before, between, after: What stands around name and clause. ImageNet's published prompts end in ".".
-        articles: Make "a" right before names in templates.
+        articles: Make "a" right before names in templates; None: in all but published sets.
 
     Raises:
         TemplateError: An unknown phrasing or template set.
@@ -54,6 +54,7 @@ def prompts_from_descriptors(
         filled = () if templates is None else prompts_from_templates(labels, templates, articles=articles)
         return PromptSet(labels, (*filled, *sentences))
     numbered = [None] if templates is None else list(enumerate(load_templates(templates)))
+    correct = templates is not None and puts_an(templates, articles)
     made: list[Prompt] = []
     for index, (name, own) in enumerate(zip(labels.names, descriptors.descriptors, strict=True)):
         if known in ("dclip", "append"):
@@ -64,7 +65,7 @@ def prompts_from_descriptors(
                 if slot is None:
                     text = f"{before}{_joined(name, said, between, known)}{after}"
                 else:
-                    text = _in_template(slot[1], name, said, between, known, articles)
+                    text = _in_template(slot[1], name, said, between, known, correct)
                 made.append(_prompt(text, index, each, slot))
     return PromptSet(labels, tuple(made))
 

@@ -6,13 +6,20 @@ prefix + [CLASS] + suffix, and the embedding of [CLASS] is learned. Prefix and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vlcls.errors import LabelError, TemplateError
 from vlcls.labels import Labels, as_labels
 from vlcls.prompts.base import LearnedName, Prompt, PromptSet
-from vlcls.prompts.templates import DEFAULT_TEMPLATES, fill_template, prompts_from_templates, with_article
+from vlcls.prompts.templates import (
+    DEFAULT_TEMPLATES,
+    fill_template,
+    load_templates,
+    prompts_from_templates,
+    published_names,
+    with_article,
+)
 
 
 def around_name(prompt: Prompt, name: str) -> tuple[str, str] | None:
@@ -95,21 +102,33 @@ def with_plain_names(prompts: PromptSet) -> PromptSet:
     )
 
 
-def renamed_texts(prompts: PromptSet, index: int, name: str) -> list[str]:
-    """What the templates of class `index` say with another name in them."""
+def renamed_texts(prompts: PromptSet, index: int, names: Iterable[str]) -> list[list[str]]:
+    """What the templates of class `index` say with each of other names in them."""
     sources = [prompt.source for prompt in prompts.of_class(index) if prompt.kind in ("name", "template")]
-    return [fill_template(source, name) for source in sources]
+    correct = _puts_an(prompts, sources)
+    return [[fill_template(source, name, articles=correct) for source in sources] for name in names]
+
+
+def _puts_an(prompts: PromptSet, templates: Sequence[str]) -> bool:
+    """How these templates of `prompts` were filled: saved texts tell, if a name in them needs "an"."""
+    for prompt in with_plain_names(prompts):
+        if prompt.kind == "template" and prompt.source in templates:
+            name = prompts.labels.names[prompt.class_index]
+            correct = fill_template(prompt.source, name)
+            if correct != fill_template(prompt.source, name, articles=False):
+                return prompt.text == correct
+    return not any(set(templates) == set(load_templates(name)) for name in published_names())
 
 
 def with_new_classes(
-    prompts: PromptSet, labels: Labels | Mapping[str, str] | Iterable[str], *, articles: bool = True
+    prompts: PromptSet, labels: Labels | Mapping[str, str] | Iterable[str], *, articles: bool | None = None
 ) -> PromptSet:
     """More classes, by plain name, in the templates that are there; nothing else changes.
 
     Args:
         prompts: C classes.
         labels: The new ones; their ids must be new.
-        articles: Make "a" right before the names.
+        articles: Make "a" right before the names; None: where the templates have done so before.
 
     Raises:
         LabelError: An id that is there already.
@@ -123,6 +142,8 @@ def with_new_classes(
     templates = next((own for own in by_class if own), None)
     if templates is None:
         raise TemplateError("no class has templates that a new name could be put in")
+    if articles is None:
+        articles = _puts_an(prompts, [template.source for template in templates])
     made = tuple(
         replace(
             template,

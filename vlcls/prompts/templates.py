@@ -17,12 +17,14 @@ from vlcls.labels import Labels
 from vlcls.prompts.base import Prompt, PromptSet
 
 DEFAULT_TEMPLATES = "photo"
+#: Built-in sets that nobody published: written for any class, as a user would.
+_OWN_SETS = ("name", "photo")
 
 _ARTICLE = re.compile(r"\b([Aa])n?(\s+)\{\}")
 
 
 def prompts_from_templates(
-    labels: Labels, templates: str | Path | Sequence[str] = DEFAULT_TEMPLATES, *, articles: bool = True
+    labels: Labels, templates: str | Path | Sequence[str] = DEFAULT_TEMPLATES, *, articles: bool | None = None
 ) -> PromptSet:
     """Every template filled with every class name (Radford et al. 2021, section 3.1.4).
 
@@ -30,8 +32,7 @@ def prompts_from_templates(
         labels: C classes.
         templates: A built-in set's name, a file of templates, one template, or a list of K of them, with `{}`
             where the class name goes.
-        articles: Make "a" right before the name: "a photo of an elephant". CLIP's own code never does, so
-            turn this off to repeat its published numbers exactly.
+        articles: Make "a" right before the name: "a photo of an elephant". None: as `puts_an` says.
 
     Returns:
         C x K prompts, class by class.
@@ -39,12 +40,12 @@ def prompts_from_templates(
     Raises:
         TemplateError: An unknown set, an unreadable file, or a template without `{}`.
     """
-    filled = load_templates(templates)
+    filled, correct = load_templates(templates), puts_an(templates, articles)
     return PromptSet(
         labels,
         tuple(
             Prompt(
-                fill_template(template, name, articles=articles),
+                fill_template(template, name, articles=correct),
                 index,
                 "name" if template == "{}" else "template",
                 source=template,
@@ -54,6 +55,17 @@ def prompts_from_templates(
             for number, template in enumerate(filled)
         ),
     )
+
+
+def puts_an(templates: str | Path | Sequence[str], articles: bool | None = None) -> bool:
+    """Whether "a" becomes "an" before names that need it: as asked; else for all but published sets.
+
+    Those ("openai-imagenet", "pets", ...) are used letter for letter, as CLIP's and open_clip's code does, so
+    that scores equal theirs: "a photo of a apple."
+    """
+    if articles is not None:
+        return articles
+    return not (isinstance(templates, str) and templates in published_names())
 
 
 def fill_template(template: str, name: str, *, articles: bool = True) -> str:
@@ -93,6 +105,11 @@ def template_names() -> list[str]:
     return sorted(
         [*imagenet.TEMPLATE_SETS, *(path.stem for path in (prompts_folder() / "templates").glob("*.txt"))]
     )
+
+
+def published_names() -> list[str]:
+    """The built-in sets that are used as they were published."""
+    return [name for name in template_names() if name not in _OWN_SETS]
 
 
 def _named_templates(name: str | Path) -> tuple[str, list[tuple[int, str]]]:

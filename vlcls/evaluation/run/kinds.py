@@ -86,13 +86,12 @@ class Kind:
 # ---- the prompts of each kind --------------------------------------------------------------------------
 
 
-def _templates(context: Context, options: Options) -> str | Sequence[str]:
-    return options.get("templates") or context.templates or DEFAULT_ENSEMBLE
-
-
 def _ensemble(context: Context, options: Options, seed: int) -> PromptSet:
-    articles = as_truth(options.get("articles", "true"), "articles")
-    return prompts_from_templates(context.labels, _templates(context, options), articles=articles)
+    """A data set's own templates are published with it, and like all published ones are left as they are."""
+    own = None if "templates" in options else context.templates
+    articles = as_truth(options["articles"], "articles") if "articles" in options else False if own else None
+    templates = own or options.get("templates", DEFAULT_ENSEMBLE)
+    return prompts_from_templates(context.labels, templates, articles=articles)
 
 
 def _one(template: str) -> Callable[[Context, Options, int], PromptSet]:
@@ -212,7 +211,8 @@ KINDS: dict[str, Kind] = {
         _one("photo"), frozenset({"template"}), reference="one prompt",
     ),
     "ensemble": Kind(
-        "The mean embedding of the data set's own templates, or of CLIP's 80 (templates=, articles=no).",
+        "The mean embedding of the data set's own templates, or of CLIP's 80, letter for letter "
+        "(templates=, articles=).",
         _ensemble, _TEMPLATES, reference="template ensemble",
     ),
     "max": Kind(
