@@ -159,6 +159,48 @@ def f():
     assert {"errors", "images", "store", "encoders"} <= parts_imported(PACKAGE / "embeddings.py")
 
 
+#: Modules that need each other: a report and its plain sentences.
+CIRCLES = [{"vlcls.bias.report", "vlcls.bias.summary"}]
+
+
+def circles(imports: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules each of which imports, by way of others, every other one."""
+    reached = {name: set(own) for name, own in imports.items()}
+    grows = True
+    while grows:
+        grows = False
+        for known in reached.values():
+            more = set().union(*(reached[other] for other in known)) - known
+            grows = grows or bool(more)
+            known |= more
+    found = [{name} | {other for other in known if name in reached[other]} for name, known in reached.items()]
+    return [group for place, group in enumerate(found) if len(group) > 1 and group not in found[:place]]
+
+
+def modules_imported(path: Path, known: set[str]) -> set[str]:
+    """Modules of the package that a file names in an import, for types and inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{name.name}" for name in node.names}
+            found |= {name if name in known else node.module for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return found & known
+
+
+def test_no_module_needs_one_that_needs_it():
+    names = {}
+    for path in MODULES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    known = set(names) - {"vlcls"}  # the front door, which knows where every public name lives
+    imports = {name: modules_imported(names[name], known) - {name} for name in known}
+    assert sum(map(len, imports.values())) > 1000
+    assert [group for group in circles(imports) if group not in CIRCLES] == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [{"a", "b", "c"}]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_longer_than_400_lines_is_two(path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

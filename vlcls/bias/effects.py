@@ -119,12 +119,7 @@ def without_piece(classifier: PromptClassifier, piece: int) -> PromptClassifier:
     """
     rows = (Pieces(classifier).owners != piece).nonzero().flatten().tolist()
     prompts = PromptSet(classifier.labels, tuple(classifier.prompts.prompts[row] for row in rows))
-    return PromptClassifier(
-        prompts, classifier.text_embeddings[rows], aggregate=classifier.aggregate,
-        weighting=classifier.weighting, encoder_info=classifier.encoder_info,
-        logit_scale=classifier.logit_scale, logit_bias=classifier.logit_bias,
-        activation=classifier.activation,
-    )  # fmt: skip
+    return PromptClassifier(prompts, classifier.text_embeddings[rows], **classifier.settings)
 
 
 def edited_descriptors(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vlcls.classifiers.base import Classification, Classifier, Prediction
+from vlcls.classifiers.loading import load
 from vlcls.classifiers.prompt import PromptClassifier, build_classifier, classifier_from_embeddings
-from vlcls.classifiers.saved import load
 from vlcls.classifiers.zpe import weigh_templates
 
 __all__ = [

@@ -84,6 +84,12 @@ class PromptClassifier(Classifier):
         self.encoder_info = encoder_info
         self.logit_scale, self.logit_bias, self.activation = logit_scale, logit_bias, activation
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was made with besides prompts and embeddings: the arguments of another one like it."""
+        names = ("aggregate", "weighting", "encoder_info", "logit_scale", "logit_bias", "activation")
+        return {name: getattr(self, name) for name in names}
+
     @cached_property
     def class_means(self) -> Tensor:
         """Tensor[C, D] float32: weighted mean of each class's unit prompt embeddings, not normalised."""
@@ -175,12 +181,7 @@ class PromptClassifier(Classifier):
         result = PromptClassifier(
             prompts,
             known[[rows[text] for text in prompts.texts]],
-            aggregate=self.aggregate,
-            weighting=self.weighting,
-            encoder_info=self.encoder_info,
-            logit_scale=self.logit_scale,
-            logit_bias=self.logit_bias,
-            activation=self.activation,
+            **self.settings,
         )
         # Learned names come from what they were learned on, whatever is around them.
         if self.prompts.learned and prompts.learned:
@@ -190,9 +191,10 @@ class PromptClassifier(Classifier):
 
     @takes(folder="path")
     def save_pretrained(self, folder: str | Path) -> Path:
-        from vlcls.classifiers.saved import save_prompt_classifier
+        from vlcls.classifiers.saved import SavedClassifier, write_classifier
 
-        return save_prompt_classifier(self, Path(folder).expanduser())
+        saved = SavedClassifier(self.prompts, self.text_embeddings, self.settings, self.fitted)
+        return write_classifier(saved, Path(folder).expanduser())
 
 
 @takes(

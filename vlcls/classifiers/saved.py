@@ -1,16 +1,17 @@
-"""Saved classifiers: a folder of JSON and safetensors that loads without encoding any text again."""
+"""The files of a saved classifier: JSON and safetensors. It loads without encoding any text again."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from vlcls.arguments import takes
 from vlcls.classifiers.aggregates import Aggregate
 from vlcls.classifiers.base import EncoderInfo
 from vlcls.classifiers.fitted import Fitted
@@ -18,17 +19,12 @@ from vlcls.classifiers.weighting import Weighting, WeightingName
 from vlcls.errors import VlclsError
 from vlcls.files.hashes import file_sha256
 from vlcls.files.json_text import json_bytes, read_json
-from vlcls.files.reading import is_folder
 from vlcls.files.schema import FileModel, validated
 from vlcls.files.tensors import expect_array, read_safetensors
 from vlcls.files.writing import check_output_folder, write_atomically
 from vlcls.labels import Labels
 from vlcls.prompts import LearnedName, PromptSet
 from vlcls.prompts.base import Kind
-
-if TYPE_CHECKING:
-    from vlcls.classifiers.prompt import PromptClassifier
-    from vlcls.encoders import Encoder
 
 CONFIG = "classifier.json"
 WEIGHTS = "text_embeddings.safetensors"
@@ -100,108 +96,77 @@ class _Config(FileModel):
     fitted: _Fitted | None = None
 
 
-def save_prompt_classifier(classifier: PromptClassifier, folder: Path) -> Path:
+@dataclass(frozen=True)
+class SavedClassifier:
+    """What a folder holds of a classifier.
+
+    Attributes:
+        prompts: M of them.
+        text_embeddings: Tensor[M, D] float32, unit rows.
+        settings: `PromptClassifier.settings`.
+        fitted: Which images something in it was fitted on; None where nobody wrote it down.
+    """
+
+    prompts: PromptSet
+    text_embeddings: torch.Tensor
+    settings: Mapping[str, Any]
+    fitted: Fitted | None
+
+
+def write_classifier(saved: SavedClassifier, folder: Path) -> Path:
     """Write `classifier.json` (for people too) and `text_embeddings.safetensors`, each atomically.
 
     Raises:
         OutputError: The folder cannot be written.
-        VlclsError: What `load` would refuse: a text that is not valid Unicode, embeddings that are no unit
-            rows, ...
+        VlclsError: What `read_classifier` would refuse: a text that is not valid Unicode, embeddings that are
+            no unit rows, ...
     """
     from safetensors.torch import save
 
-    info = classifier.encoder_info
-    learned = classifier.prompts.learned
+    settings = saved.settings
+    info, weighting = settings["encoder_info"], settings["weighting"]
+    labels, learned = saved.prompts.labels, saved.prompts.learned
     vectors = {_LEARNED + word: name.vectors.contiguous() for word, name in learned.items()}
-    weights = save({"text_embeddings": classifier.text_embeddings.cpu().contiguous(), **vectors})
+    weights = save({"text_embeddings": saved.text_embeddings.cpu().contiguous(), **vectors})
     config = {
         "format": _FORMAT,
         "type": "prompts",
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "encoder": None if info is None else vars(info),
-        "aggregate": classifier.aggregate,
-        "weighting": None if classifier.weighting is None else vars(classifier.weighting),
-        "logit_scale": float(classifier.logit_scale),
-        "logit_bias": float(classifier.logit_bias),
-        "activation": classifier.activation,
+        "aggregate": settings["aggregate"],
+        "weighting": None if weighting is None else vars(weighting),
+        "logit_scale": float(settings["logit_scale"]),
+        "logit_bias": float(settings["logit_bias"]),
+        "activation": settings["activation"],
         "labels": [
             {"id": identifier, "name": name}
-            for identifier, name in zip(classifier.labels.ids, classifier.labels.names, strict=True)
+            for identifier, name in zip(labels.ids, labels.names, strict=True)
         ],
-        "prompts": classifier.prompts.to_json(),
+        "prompts": saved.prompts.to_json(),
     }
     if learned:  # without it, files are what earlier releases write
         config["learned_names"] = {
             word: {"name": name.name, "fingerprint": name.fingerprint} for word, name in learned.items()
         }
-    fitted = classifier.fitted
-    if fitted.recorded and fitted.saw_labels:
+    fitted = saved.fitted
+    if fitted and fitted.recorded and fitted.saw_labels:
         config["fitted"] = {"images": sorted(fitted.labelled), "unknown": fitted.unknown}
     # What the reader would refuse is not written.
     text = json_bytes(config, folder / CONFIG, VlclsError, indent=1)
     validated(_Config, config, f"{folder / CONFIG} cannot be written", VlclsError)
-    _check_unit(classifier.text_embeddings.cpu().numpy(), f"{folder / WEIGHTS} cannot be written")
+    _check_unit(saved.text_embeddings.cpu().numpy(), f"{folder / WEIGHTS} cannot be written")
     check_output_folder(folder)
     write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / CONFIG, text)
     return folder
 
 
-@takes(folder="path", device="device?", precision="precision?")
-def load(
-    folder: str | Path,
-    encoder: str | Encoder | None = None,
-    *,
-    device: str | None = None,
-    precision: Any = None,
-) -> PromptClassifier:
-    """Load a classifier that `save_pretrained` or `push_to_hub` wrote.
-
-    Args:
-        folder: A folder, or `ORG/NAME` on the Hugging Face Hub.
-        encoder: An encoder or spec to use instead of the saved spec (a moved local folder, say). Without it,
-            the saved one is loaded when the first image comes.
-        device, precision: For an encoder given as a spec.
+def read_classifier(path: Path) -> SavedClassifier:
+    """What `write_classifier` wrote.
 
     Raises:
         VlclsError: Nothing there, or not a classifier.
-        EncoderMismatchError: `encoder` is not the one the texts were embedded with.
     """
-    path = _local(folder)
-    try:
-        classifier = _read(path)
-    except VlclsError as error:
-        raise VlclsError(f"{path} holds no readable classifier: {error}") from error
-    if encoder is None and classifier.encoder_info is not None and (device or precision):
-        from vlcls.encoders import load_named_encoder
-
-        encoder = load_named_encoder(classifier.encoder_info.spec, str(path), device, precision)
-    if encoder is not None:
-        from vlcls.encoders import as_encoder
-
-        classifier.encoder = as_encoder(encoder, device, precision)
-    return classifier
-
-
-def _local(folder: str | Path) -> Path:
-    path = Path(folder).expanduser()
-    if is_folder(path):
-        return path
-    if isinstance(folder, str) and folder.count("/") == 1 and not folder.startswith((".", "/", "~")):
-        from huggingface_hub import snapshot_download
-
-        try:
-            return Path(snapshot_download(folder, allow_patterns=[CONFIG, WEIGHTS]))
-        except Exception as error:
-            raise VlclsError(
-                f"{folder} is neither a folder nor a reachable Hub repository: {error}"
-            ) from error
-    raise VlclsError(f"no folder {path}: a saved classifier is a folder with {CONFIG} in it")
-
-
-def _read(path: Path) -> PromptClassifier:
-    from vlcls.classifiers.prompt import PromptClassifier
-
     content = read_json(path / CONFIG, VlclsError, limit=_MAX_BYTES)
     if isinstance(content, dict) and type(content.get("format")) is int and content["format"] > _FORMAT:
         raise VlclsError(f"format {content['format']} was written by a newer vlcls: upgrade to read it")
@@ -223,19 +188,17 @@ def _read(path: Path) -> PromptClassifier:
     for number, row in enumerate(rows):
         if (word := row.get("learned")) is not None and (word not in learned or row["text"].count(word) != 1):
             raise VlclsError(f"{CONFIG}: prompts.{number}: no learned name {word!r}, or not once in its text")
-    result = PromptClassifier(
-        PromptSet.from_json(labels, rows, learned),
-        embeddings,
-        aggregate=config.aggregate,
-        weighting=None if config.weighting is None else Weighting(**config.weighting.model_dump()),
-        encoder_info=None if info is None else EncoderInfo(info.spec, info.fingerprint),
-        logit_scale=config.logit_scale,
-        logit_bias=config.logit_bias,
-        activation=config.activation,
-    )
-    if config.fitted is not None:
-        result.fitted = Fitted(frozenset(config.fitted.images), config.fitted.unknown)
-    return result
+    settings = {
+        "aggregate": config.aggregate,
+        "weighting": None if config.weighting is None else Weighting(**config.weighting.model_dump()),
+        "encoder_info": None if info is None else EncoderInfo(info.spec, info.fingerprint),
+        "logit_scale": config.logit_scale,
+        "logit_bias": config.logit_bias,
+        "activation": config.activation,
+    }
+    about = config.fitted
+    fitted = None if about is None else Fitted(frozenset(about.images), about.unknown)
+    return SavedClassifier(PromptSet.from_json(labels, rows, learned), embeddings, settings, fitted)
 
 
 def _tensors(path: Path, config: _Config) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -2,7 +2,8 @@
 learned names mean."""
 
 from vlcls.explain.audit import Audit, LeftOut, PieceAudit, audit_descriptors
-from vlcls.explain.contributions import Contribution, Evidence, Explanation, Lead, explain_images, lead
+from vlcls.explain.contributions import Explanation, Lead, explain_images, lead
+from vlcls.explain.evidence import Contribution, Evidence
 from vlcls.explain.faithfulness import Faithfulness, faithfulness, random_maps
 from vlcls.explain.heatmaps import heat_grid, heat_map, usable_method
 from vlcls.explain.names import (

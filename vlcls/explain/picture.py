@@ -13,7 +13,8 @@ from vlcls.errors import MissingExtraError, VlclsError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from vlcls.explain.contributions import Contribution, Evidence, Explanation
+    from vlcls.explain.contributions import Explanation
+    from vlcls.explain.evidence import Contribution, Evidence
     from vlcls.explain.overlay import Overlay
 
 #: Blue and vermilion of Okabe & Ito's palette, which colour-blind readers tell apart; one a class.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from vlcls.explain.evidence import Contribution, Evidence
 from vlcls.prompts import clause
-
-if TYPE_CHECKING:
-    from vlcls.explain.contributions import Contribution, Evidence
 
 #: More reasons than this nobody reads.
 _AT_MOST = 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 from vlcls.store.partition import Partition, all_partitions
 from vlcls.store.shards import Identity
@@ -33,6 +35,14 @@ def shared_partition(folder: Path, identity: Identity, spec: str, root: Path) ->
 def partitions_of(root: Path) -> list[Partition]:
     """The partitions of a store that are in use in this process."""
     return [partition for partition in all_partitions() if partition.root == root]
+
+
+def _reduced(partition: Partition) -> tuple[Any, ...]:
+    """Pickled, it is the other process's shared partition of the same folder."""
+    return shared_partition, (partition.folder, partition.identity, partition.spec, partition.root)
+
+
+copyreg.pickle(Partition, _reduced)
 
 
 def _after_fork() -> None:

@@ -86,11 +86,6 @@ class Partition:
         self._writing = threading.RLock()  # one writes
         self._claims = Claims()
 
-    def __reduce__(self) -> tuple[object, ...]:
-        from vlcls.store.opened import shared_partition
-
-        return shared_partition, (self.folder, self.identity, self.spec, self.root)
-
     def __len__(self) -> int:
         with self._lock:
             return len(self._index) + int((self._index.find(as_keys(list(self._pending)))[0] < 0).sum())

@@ -163,7 +163,7 @@ def _waffle(context: Context, options: Options, seed: int) -> PromptSet:
 
 def _learned(context: Context, options: Options, seed: int) -> PromptSet:
     """Learned names for the classes that have some, plain names in the same templates for all others."""
-    from vlcls.classifiers.saved import load
+    from vlcls.classifiers.loading import load
 
     known = load(options["from"]).prompts
     places = {clean_name(name).casefold(): place for place, name in enumerate(known.labels.names)}
@@ -190,7 +190,7 @@ def _learned(context: Context, options: Options, seed: int) -> PromptSet:
 
 
 def _learned_on(options: Options) -> Fitted:
-    from vlcls.classifiers.saved import load
+    from vlcls.classifiers.loading import load
 
     return load(options["from"]).fitted
 

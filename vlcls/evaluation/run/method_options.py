@@ -39,7 +39,7 @@ def _weighting(name: str) -> None:
 
 
 def _learned(folder: str) -> None:
-    from vlcls.classifiers.saved import load
+    from vlcls.classifiers.loading import load
 
     load(folder)
 
