@@ -1,6 +1,6 @@
 """How often `vlcls bias` reports something where nothing is wrong, and finds what is.
 
-Made-up sets (`vlcls.bias.planted`), one a seed: nothing planted, of several sizes; and a descriptor of one
+Made-up sets (`tests/planted.py`), one a seed: nothing planted, of several sizes; and a descriptor of one
 class that speaks of the background. `docs/bias.md` quotes the table.
 
     python benchmarks/bias_alarms.py [SEEDS]
@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 
 from vlcls.bias import Tagger, check_held_out, failure_modes, find_bias, fit_tagger
-from vlcls.bias.planted import DESCRIPTOR, LACKING, planted_set
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from planted import DESCRIPTOR, LACKING, planted_set
 
 #: Classes, and images of each class in each of the four groups; half of them are shown.
 SIZES = ((2, 20), (3, 60), (6, 12), (3, 150))

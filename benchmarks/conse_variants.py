@@ -193,7 +193,10 @@ def main() -> None:
     lines = []
     if arguments.data:
         sets = [read(name, folder, first) for name, folder in folders(arguments.data).items()]
-        encoders = {name: first.with_variant(name) for name in arguments.variants.split(",")}
+        encoders = {
+            name: ConseEncoder(name, first.towers, first.seen, first.device, first.precision)
+            for name in arguments.variants.split(",")
+        }
         lines += [*accuracy_table(encoders, sets, arguments.prompt), ""]
         lines += [*calibration_table(first, sets, arguments.prompt), ""]
     if arguments.held_out:

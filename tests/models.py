@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from vlcls.encoders.conse import ConseEncoder
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz."
 
 
@@ -215,3 +217,8 @@ _TOKENIZERS = {
     "chinese_clip": bert_tokenizer,
     "altclip": roberta_tokenizer,
 }
+
+
+def with_variant(encoder: ConseEncoder, variant: str) -> ConseEncoder:
+    """Another variant of `conse` on the same towers, without loading them again."""
+    return ConseEncoder(variant, encoder.towers, encoder.seen, encoder.device, encoder.precision)

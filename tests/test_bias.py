@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import DESCRIPTOR, GROUPS, LACKING, planted_set
 from scipy.stats import ttest_ind
 
 from vlcls import PromptClassifier
@@ -26,7 +27,6 @@ from vlcls.bias import (
     worst_group_change,
 )
 from vlcls.bias.deals import dealt, reached
-from vlcls.bias.planted import DESCRIPTOR, GROUPS, LACKING, planted_set
 from vlcls.bias.suggestions import changes_without
 from vlcls.classifiers.aggregates import AGGREGATES
 from vlcls.classifiers.base import unit_rows

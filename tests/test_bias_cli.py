@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from planted import DESCRIPTOR, LACKING, WIDTH, planted_set
 from torch import nn
 
-from vlcls.bias.planted import DESCRIPTOR, LACKING, WIDTH, planted_set
 from vlcls.cli import main
 from vlcls.descriptors import read_descriptors
 from vlcls.encoders.base import Encoder, Tokens

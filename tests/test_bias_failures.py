@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import planted_set
 from scipy.stats import fisher_exact
 
 from vlcls import PromptClassifier
@@ -22,7 +23,6 @@ from vlcls.bias import (
 )
 from vlcls.bias import failures as module
 from vlcls.bias.failures import drop_interval
-from vlcls.bias.planted import planted_set
 from vlcls.errors import EmbeddingError, EvaluationError
 from vlcls.evaluation import holm
 from vlcls.labels import as_labels

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import DESCRIPTOR, planted_set
 
 from vlcls.bias import (
     BiasReport,
@@ -22,7 +23,6 @@ from vlcls.bias import (
     joined_tags,
 )
 from vlcls.bias.folding import folded
-from vlcls.bias.planted import DESCRIPTOR, planted_set
 from vlcls.bias.summary import conclusion, empty_searches
 from vlcls.labelled import LabelledEmbeddings
 

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from models import with_variant
 from PIL import Image
 from skimage import data
 from torch import Tensor
@@ -133,12 +134,12 @@ def test_cosine_is_the_shared_out_mean_of_the_parts(seen: SeenClasses, variant: 
 
 
 def test_variants_share_towers_and_differ_in_fingerprint(encoder: ConseEncoder) -> None:
-    plain = encoder.with_variant("plain")
+    plain = with_variant(encoder, "plain")
     assert (encoder.spec, plain.spec) == ("conse", "conse:plain")
     assert plain.towers is encoder.towers
     assert plain.embedding_dim == 384 and encoder.embedding_dim == 384 + 1280
     assert plain.fingerprint != encoder.fingerprint
-    assert encoder.with_variant("joint").fingerprint == encoder.fingerprint
+    assert with_variant(encoder, "joint").fingerprint == encoder.fingerprint
     with pytest.raises(EncoderError, match="plain"):
         load_encoder("conse:nonsense", device="cpu", precision="fp32")
 
@@ -230,7 +231,7 @@ def photos(encoder: ConseEncoder) -> Tensor:
 def test_image_side_equals_the_whole_network(encoder: ConseEncoder) -> None:
     """Preprocessed pixels through the network's own forward, then ConSE in float64, one image at a time."""
     pixels = photos(encoder)
-    found = encoder.with_variant("plain").encode_images(pixels)
+    found = with_variant(encoder, "plain").encode_images(pixels)
     names = encoder.seen.names.double()
     for row, image in enumerate(pixels):
         with torch.no_grad():
@@ -252,7 +253,7 @@ def test_image_does_not_depend_on_its_batch(encoder: ConseEncoder) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_real_photos(encoder: ConseEncoder, variant: str) -> None:
-    variation = encoder.with_variant(variant)
+    variation = with_variant(encoder, variant)
     labels = ["cat", "dog", "rocket", "coffee cup"]
     texts = variation.encode_texts([f"a photo of a {label}." for label in labels])
     cosines = variation.encode_images(photos(variation)) @ texts.T

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from editor_world import BLAMED, ColourEncoder, make_images, make_material
 from PIL import Image
+from planted import DESCRIPTOR, planted_set
 
 from vlcls.app.actions import Request, act
 from vlcls.app.bias import _reliance, _suggestions, bias
@@ -20,8 +21,7 @@ from vlcls.app.image import images
 from vlcls.app.view import View
 from vlcls.app.workbench import Workbench
 from vlcls.bias import find_bias
-from vlcls.bias.planted import DESCRIPTOR, planted_set
-from vlcls.bias.report import LeftOut
+from vlcls.bias.report import Turned
 from vlcls.encoders import Encoder
 
 
@@ -86,7 +86,7 @@ def test_nothing_useless_is_offered(birds: Workbench):
         some = replace(
             report,
             reliance=replace(report.reliance, found=(each,)),
-            left_out={(0, each.text): LeftOut(gained, 1)},
+            left_out={(0, each.text): Turned(gained, 1)},
         )
         drawn = _reliance(birds, some)
         assert ("leave it out" in drawn) == offered and f"<td>{each.follows}</td>" in drawn

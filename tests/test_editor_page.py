@@ -17,7 +17,7 @@ from editor_world import BLAMED, ColourEncoder, descriptors, make_images, make_m
 from fault_server import FaultServer, chat
 
 import vlcls
-from vlcls.app.more import Asking
+from vlcls.app.more import AskedModel
 from vlcls.app.session import without
 from vlcls.app.workbench import Workbench
 from vlcls.descriptors import read_descriptors
@@ -381,7 +381,7 @@ def test_a_language_model_is_asked_for_more(browser: Any, bench: Workbench, monk
     answer = chat('{"descriptors": ["a red beak", "a red body", "thin legs"]}')
     with (
         FaultServer(lambda body, number: answer).running() as server,
-        served(bench, asking=Asking("m", server.url)) as url,
+        served(bench, asking=AskedModel("m", server.url)) as url,
     ):
         watched = Watched(browser, url)
         watched.page.locator("tr").filter(has_text="gull").locator("[data-do=open-class]").click()

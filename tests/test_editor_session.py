@@ -26,7 +26,6 @@ from vlcls.app.actions import Request, act
 from vlcls.app.material import Wording, open_classifier
 from vlcls.app.session import Look, Row, Session
 from vlcls.app.session_files import export_path, load, locked, save
-from vlcls.app.split import held_out
 from vlcls.app.view import View, pairs, with_images
 from vlcls.app.workbench import Workbench
 from vlcls.cli import app
@@ -34,6 +33,7 @@ from vlcls.descriptors import Descriptor, DescriptorSet, diff_descriptors, read_
 from vlcls.editing import score
 from vlcls.errors import DescriptorError, SessionError, TemplateError, VlclsError
 from vlcls.files.writing import _HOST
+from vlcls.labelled.splits import held_out_of_copies
 from vlcls.labels import Labels, as_labels
 from vlcls.limits import LEAST_WEIGHT, MOST_WEIGHT, readable, unreadable
 
@@ -185,15 +185,18 @@ def test_the_split_is_even_seeded_and_keeps_copies_together():
     rows = generator.normal(size=(400, 6)).astype(np.float32)
     rows[300:] = rows[:100]  # copies, said to be of other classes
     strata = [(row % 3, "ab"[row % 2]) for row in range(400)]
-    out = held_out(rows, strata, share=0.3, seed=5)
+    columns = list(zip(*strata, strict=True))
+    out = held_out_of_copies(rows, columns, share=0.3, seed=5)
     assert (out[300:] == out[:100]).all()
-    assert (out == held_out(rows, strata, share=0.3, seed=5)).all()
-    assert (out != held_out(rows, strata, share=0.3, seed=6)).any()
+    assert (out == held_out_of_copies(rows, columns, share=0.3, seed=5)).all()
+    assert (out != held_out_of_copies(rows, columns, share=0.3, seed=6)).any()
     assert out[:300].sum() == 90
     for stratum in set(strata):
         own_rows = [row for row in range(300) if strata[row] == stratum]
         assert abs(out[own_rows].sum() - 0.3 * len(own_rows)) <= 1
-    assert not held_out(rows, strata, share=0, seed=5).any()
+    assert not held_out_of_copies(rows, columns, share=0, seed=5).any()
+    # A session that is opened again must hold the same images out.
+    assert np.flatnonzero(out)[:8].tolist() == [1, 4, 6, 8, 9, 11, 12, 15]
 
 
 # ---- scores ------------------------------------------------------------------------------------------------

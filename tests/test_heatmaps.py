@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from models import with_variant
 from PIL import Image
 from torch import nn
 
@@ -506,7 +507,7 @@ def combined_class_maps(conse, pixels, text):
 
 @pytest.mark.parametrize("variant", ["joint", "plain", "centred", "soft", "synthesized"])
 def test_a_texts_map_is_its_imagenet_classes_maps_combined(conse, picture, variant):
-    encoder = conse.with_variant(variant)
+    encoder = with_variant(conse, variant)
     pixels = image_pixels(encoder, picture(0, 260, 260))
     grid = heat_grid(encoder, pixels, "a tabby cat")[0].double()
     with torch.no_grad():
@@ -519,7 +520,7 @@ def test_a_texts_map_is_its_imagenet_classes_maps_combined(conse, picture, varia
 
 
 def test_the_map_of_ridge_is_the_texts_own_vector(conse, picture):
-    encoder = conse.with_variant("ridge")
+    encoder = with_variant(conse, "ridge")
     pixels, text = image_pixels(encoder, picture(0, 260, 260)), encoder.encode_texts(["a dog"])
     with torch.no_grad():
         features = encoder.towers.image.extract_features(encoder.normalise(pixels[None]))[0]

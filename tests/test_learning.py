@@ -22,9 +22,9 @@ from vlcls.explain.vocabulary import Vocabulary
 from vlcls.image_sources import find_images
 from vlcls.labelled import LabelledEmbeddings, LabelledImages
 from vlcls.labels import as_labels
-from vlcls.learning import REPORT, Training, learn_from_embeddings, learn_names, split_images
+from vlcls.learning import REPORT, Training, learn_from_embeddings, learn_names, split_shots
 from vlcls.learning.checkpoint import CHECKPOINT
-from vlcls.learning.problem import Problem, start_vectors
+from vlcls.learning.problem import LearningProblem, start_vectors
 from vlcls.learning.tower import checkpointed_layers
 from vlcls.learning.training import _rate
 from vlcls.learning.transfer import base_to_novel
@@ -87,7 +87,7 @@ def test_the_worked_example():
     """Two classes, identity tower, logit scale 10: logits, loss, gradient and one step by hand."""
     encoder = IdentityEncoder()
     prompts = prompts_from_templates(as_labels(["cat", "dog"]), "name")
-    problem = Problem(encoder, prompts, [1, 1], "mean-embedding")
+    problem = LearningProblem(encoder, prompts, [1, 1], "mean-embedding")
     images, targets = torch.tensor([[0.8, 0.6], [0.28, 0.96]]), torch.tensor([0, 1])
     vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     logits = problem.logits(problem.tower.embed(vectors), images)
@@ -115,7 +115,7 @@ def test_the_gradient_is_that_of_the_formula():
     """dL/dT = s (P - Y)' X / B, through the norm, for random rows, in float64 by loops."""
     encoder = IdentityEncoder()
     prompts = prompts_from_templates(as_labels(["cat", "dog", "pet"]), "name")
-    problem = Problem(encoder, prompts, [1, 1, 1], "mean-embedding")
+    problem = LearningProblem(encoder, prompts, [1, 1, 1], "mean-embedding")
     images, targets = unit_rows(5, 2, 0), torch.tensor([0, 1, 2, 0, 1])
     vectors = torch.randn(3, 2, generator=torch.Generator().manual_seed(1))
     _, gradient = problem.gradient(vectors, images, targets)
@@ -134,13 +134,15 @@ def test_the_gradient_is_that_of_the_formula():
 # ---- gradients of every family -------------------------------------------------------------------------
 
 
-def problem_of(encoder: Encoder, aggregate: str = "mean-embedding", **options: Any) -> tuple[Problem, Tensor]:
+def problem_of(
+    encoder: Encoder, aggregate: str = "mean-embedding", **options: Any
+) -> tuple[LearningProblem, Tensor]:
     prompts = prompts_from_templates(LABELS, ["a photo of a {}.", "a small {} of the dog", "{}"])
     start = start_vectors(encoder, prompts)
-    return Problem(encoder, prompts, start.counts, aggregate, **options), start.vectors  # type: ignore[arg-type]
+    return LearningProblem(encoder, prompts, start.counts, aggregate, **options), start.vectors  # type: ignore[arg-type]
 
 
-def agrees_with_finite_differences(problem: Problem, vectors: Tensor) -> None:
+def agrees_with_finite_differences(problem: LearningProblem, vectors: Tensor) -> None:
     """Along random directions and the gradient itself: (L(v + h d) - L(v - h d)) / 2h = g . d."""
     images, targets = unit_rows(12, problem.encoder.embedding_dim, 3), torch.arange(12) % 3
     _, gradient = problem.gradient(vectors, images, targets)
@@ -211,7 +213,7 @@ def test_chunks_give_the_gradient_of_the_whole(kind: str, aggregate: str, get_en
     assert (first[1] - third[1]).abs().max() <= 1e-4 * size
 
 
-def _class_vector(problem: Problem, texts: Tensor, index: int, aggregate: str) -> Tensor:
+def _class_vector(problem: LearningProblem, texts: Tensor, index: int, aggregate: str) -> Tensor:
     rows = [row for row, prompt in enumerate(problem.prompts) if prompt.class_index == index]
     mean = sum(texts[row] for row in rows) / len(rows)
     assert isinstance(mean, Tensor)
@@ -246,7 +248,7 @@ def test_half_precision_learns_too(model_spec, precision):
 )
 def test_splits_are_disjoint_whole_and_hold_the_shots(indices, shots, validation, seed):
     classes = torch.tensor(indices)
-    split = split_images(classes, shots=shots, validation=validation, seed=seed)
+    split = split_shots(classes, shots=shots, validation=validation, seed=seed)
     rows = torch.cat([split.train, split.validation, split.held_out])
     assert sorted(rows.tolist()) == list(range(len(indices)))
     for index in set(indices):
@@ -255,18 +257,18 @@ def test_splits_are_disjoint_whole_and_hold_the_shots(indices, shots, validation
         assert int((classes[split.validation] == index).sum()) == aside
         taken = count - aside if shots is None else min(shots, count - aside)
         assert int((classes[split.train] == index).sum()) == taken
-    again = split_images(classes, shots=shots, validation=validation, seed=seed)
+    again = split_shots(classes, shots=shots, validation=validation, seed=seed)
     assert all(torch.equal(a, b) for a, b in zip(vars(split).values(), vars(again).values(), strict=True))
     if shots is not None:
-        more = split_images(classes, shots=shots + 1, validation=validation, seed=seed)
+        more = split_shots(classes, shots=shots + 1, validation=validation, seed=seed)
         assert set(split.train.tolist()) <= set(more.train.tolist())
 
 
 def test_splits_that_cannot_be():
     with pytest.raises(VlclsError, match="share"):
-        split_images(torch.tensor([0]), validation=1.0)
+        split_shots(torch.tensor([0]), validation=1.0)
     with pytest.raises(VlclsError, match="at least 1 shot"):
-        split_images(torch.tensor([0]), shots=0)
+        split_shots(torch.tensor([0]), shots=0)
 
 
 # ---- the whole way -------------------------------------------------------------------------------------
@@ -310,7 +312,7 @@ def test_at_step_0_it_is_the_zero_shot_classifier(clip, blobs):
     plain = vlcls.build_classifier(["cat", "small red elephant", "dog"], clip, "simple", cache=False)
     start = start_vectors(clip, plain.prompts)
     assert start.counts == (1, 3, 1)
-    problem = Problem(clip, plain.prompts, start.counts, plain.aggregate)
+    problem = LearningProblem(clip, plain.prompts, start.counts, plain.aggregate)
     logits = problem.logits(problem.tower.embed(start.vectors), blobs.embeddings)
     assert (logits - plain.scores(blobs.embeddings)).abs().max() <= 1e-4
     accuracy, _ = problem.evaluate(start.vectors, blobs.embeddings, blobs.class_indices)
@@ -356,7 +358,7 @@ def test_learned_names_are_learned_on(clip, plain, blobs):
         first.classifier, blobs, settings=Training(epochs=3), validation=0, cache=False
     )
     assert more.history[0].loss == pytest.approx(
-        Problem(clip, first.classifier.prompts, [1, 1, 1], first.classifier.aggregate).evaluate(
+        LearningProblem(clip, first.classifier.prompts, [1, 1, 1], first.classifier.aggregate).evaluate(
             torch.cat([p.learned.vectors for p in first.classifier.prompts if p.learned][::2]),
             blobs.embeddings,
             blobs.class_indices,

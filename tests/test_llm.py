@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from vlcls.encoders import Encoder
 from vlcls.errors import LanguageModelError
 from vlcls.labels import as_labels
-from vlcls.llm.answers import MAX_CHARACTERS, AnswerError, parse_answer, published_bullets
+from vlcls.llm.answers import MAX_CHARACTERS, AnswerError, parse_answer
 from vlcls.llm.contrast import near_siblings, read_siblings
-from vlcls.llm.log import Answer, AnswerLog
+from vlcls.llm.log import AnswerLog, LoggedAnswer
 from vlcls.llm.requests import Asking, asked_again, questions, request_key
 
 CAT = ["whiskers", "pointed ears"]
@@ -79,10 +79,6 @@ def test_two_megabytes_are_read_in_part():
         len(parse_answer("\n".join(f"- part {n} of it" for n in range(200_000)), "descriptors", "cat"))
         < MAX_CHARACTERS
     )
-
-
-def test_the_published_parser_drops_what_does_not_begin_with_dash_and_space():
-    assert published_bullets("a mammal\n- fur\n-tail\n * x\n- four legs ") == ["fur", "four legs "]
 
 
 @given(st.text(), st.sampled_from(["descriptors", "sentences"]))
@@ -156,7 +152,7 @@ def test_requests_are_equal_only_if_all_is():
 def test_the_log_survives_a_torn_line(tmp_path: Path):
     path = tmp_path / "log.jsonl"
     with AnswerLog(path) as log:
-        log.add(Answer(key="k1", answer="caf\u00e9", tokens=3))
+        log.add(LoggedAnswer(key="k1", answer="caf\u00e9", tokens=3))
         log.set(replace(Asking("m", "descriptors"), structured=False))
     with path.open("ab") as file:
         file.write(b'{"key": "k2", "answ')
@@ -164,7 +160,7 @@ def test_the_log_survives_a_torn_line(tmp_path: Path):
         found = again.get("k1")
         assert len(again) == 1 and found is not None and (found.answer, found.tokens) == ("caf\u00e9", 3)
         assert not again.settings.structured
-        again.add(Answer(key="k3", answer="x"))
+        again.add(LoggedAnswer(key="k3", answer="x"))
     with AnswerLog(path) as again:
         assert len(again) == 2
     assert path.with_name("log.jsonl.bad").read_bytes() == b'{"key": "k2", "answ\n'

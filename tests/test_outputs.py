@@ -251,10 +251,10 @@ def test_ids_come_back_from_evaluate_and_compare(photos: Path) -> None:
 
 
 def test_every_row_of_flips_has_ids() -> None:
-    from vlcls.editing import Flip
-    from vlcls.evaluation.report.comparison import Flip as OfRuns
+    from vlcls.editing import ChangedImage
+    from vlcls.evaluation.report.comparison import Flip
 
-    for kind in (Flip, OfRuns):
+    for kind in (ChangedImage, Flip):
         assert {"before_id", "after_id", "truth_id"} <= set(kind.__annotations__)
 
 

@@ -14,6 +14,7 @@ import joblib
 import pytest
 import torch
 from conftest import MODELS
+from models import with_variant
 from PIL import Image
 
 import vlcls
@@ -35,7 +36,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {"pickle": through_pickle, "deepcopy": c
 @pytest.fixture(scope="module")
 def any_encoder(get_encoder: Callable[[str], Encoder]) -> Callable[[str], Encoder]:
     conse = vlcls.load_encoder("conse", "cpu", "fp32")
-    variants = {f"conse:{name}": conse.with_variant(name) for name in VARIANTS}  # type: ignore[attr-defined]
+    variants = {f"conse:{name}": with_variant(conse, name) for name in VARIANTS}
     return lambda kind: variants[kind] if kind in variants else get_encoder(kind)
 
 

@@ -227,6 +227,15 @@ def test_every_json_that_is_written_refuses_what_is_no_number():
     assert found <= DUMPS, "write JSON with vlcls.files.json_text, or say in the table what it is for"
 
 
+def test_no_two_public_classes_share_a_name():
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
 def test_public_names():
     assert set(vlcls._HOMES) | {"__version__"} == set(vlcls.__all__)
     for name in vlcls.__all__:

@@ -13,7 +13,7 @@ from vlcls.data import suites_folder
 from vlcls.errors import EvaluationError, LabelError
 from vlcls.evaluation.data.corrupted_sets import CORRUPTIONS, corrupted
 from vlcls.evaluation.data.parts import joined_parts, restricted
-from vlcls.evaluation.data.suites import Shift, open_suite_set, read_suite, suite_names
+from vlcls.evaluation.data.suites import SuiteShift, open_suite_set, read_suite, suite_names
 from vlcls.images import decode, load_source
 from vlcls.labels import as_labels
 
@@ -179,14 +179,14 @@ def test_suites_that_are_not_there(tmp_path):
 def test_classes_of_a_shift():
     full = as_labels({"n02129604": "tiger", "n01440764": "tench", "n01443537": "goldfish", "x": "sofa"})
     plain = as_labels(["goldfish", "sofa", "hen"])
-    assert Shift(source="a", target="b").class_subset(full, plain) == ("goldfish", "sofa")
-    curated = Shift(source="a", target="b", classes="imagenet-r")
+    assert SuiteShift(source="a", target="b").class_subset(full, plain) == ("goldfish", "sofa")
+    curated = SuiteShift(source="a", target="b", classes="imagenet-r")
     assert curated.class_subset(full, plain) == ("goldfish",)
     assert curated.class_subset(full, full) == ("n02129604", "n01443537")
-    named = Shift(source="a", target="b", classes=("sofa",))
+    named = SuiteShift(source="a", target="b", classes=("sofa",))
     assert named.class_subset(full, plain) == ("sofa",)
     with pytest.raises(EvaluationError, match="a and b have no class of 'shared' in common"):
-        Shift(source="a", target="b").class_subset(full, as_labels(["hen"]))
+        SuiteShift(source="a", target="b").class_subset(full, as_labels(["hen"]))
 
 
 def test_classes_that_a_set_does_not_have(tmp_path):

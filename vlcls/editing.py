@@ -44,7 +44,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Flip:
+class ChangedImage:
     """An image that is predicted otherwise than before.
 
     Attributes:
@@ -66,7 +66,7 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartCounts:
     """The images of one class or group: how many, and how many are right before and after."""
 
     name: str
@@ -94,13 +94,13 @@ class Comparison:
     """
 
     images: int
-    total: Part | None
-    flips: tuple[Flip, ...]
-    classes: tuple[Part, ...]
-    groups: Mapping[str, tuple[Part, ...]]
+    total: PartCounts | None
+    flips: tuple[ChangedImage, ...]
+    classes: tuple[PartCounts, ...]
+    groups: Mapping[str, tuple[PartCounts, ...]]
     p_value: float | None
 
-    def worst(self, column: str) -> tuple[Part, Part]:
+    def worst(self, column: str) -> tuple[PartCounts, PartCounts]:
         """The groups of the least accuracy before and after (Sagawa et al. 2020)."""
         parts = self.groups[column]
         return min(parts, key=lambda p: p.before / p.count), min(parts, key=lambda p: p.after / p.count)
@@ -170,7 +170,7 @@ def compare(
     lost, gained = int((right & ~now).sum()), int((now & ~right).sum())
     return Comparison(
         count,
-        Part("all", count, int(right.sum()), int(now.sum())),
+        PartCounts("all", count, int(right.sum()), int(now.sum())),
         flips,
         tuple(sorted(_parts(of_class, right, now), key=lambda part: order[part.name])),
         {column: tuple(_parts(values, right, now)) for column, values in columns.items()},
@@ -180,7 +180,7 @@ def compare(
 
 def _flips(
     old: Tensor, new: Tensor, truth: Tensor | None, names: Sequence[str] | None, before: Labels, after: Labels
-) -> tuple[Flip, ...]:
+) -> tuple[ChangedImage, ...]:
     result = []
     for row in (old != new).nonzero().flatten().tolist():
         was, is_now = int(old[row]), int(new[row])
@@ -192,7 +192,7 @@ def _flips(
             elif was == truth[row]:
                 direction = "right to wrong"
         result.append(
-            Flip(
+            ChangedImage(
                 names[row] if names is not None else f"embedding {row}",
                 before.reported[was],
                 after.reported[is_now],
@@ -206,12 +206,13 @@ def _flips(
     return tuple(result)
 
 
-def _parts(values: Sequence[str], right: Tensor, now: Tensor) -> list[Part]:
+def _parts(values: Sequence[str], right: Tensor, now: Tensor) -> list[PartCounts]:
     rows: dict[str, list[int]] = {}
     for row, value in enumerate(values):
         rows.setdefault(value, []).append(row)
     return [
-        Part(name, len(own), int(right[own].sum()), int(now[own].sum())) for name, own in sorted(rows.items())
+        PartCounts(name, len(own), int(right[own].sum()), int(now[own].sum()))
+        for name, own in sorted(rows.items())
     ]
 
 

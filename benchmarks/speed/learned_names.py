@@ -27,7 +27,7 @@ import vlcls
 from vlcls.imagenet import class_names
 from vlcls.labels import Labels
 from vlcls.learning.memory import peak_memory
-from vlcls.learning.problem import Problem, start_vectors
+from vlcls.learning.problem import LearningProblem, start_vectors
 from vlcls.prompts import prompts_from_templates
 
 IMAGES = 1024
@@ -40,7 +40,7 @@ def step(folder: Path, classes: int, tokens_at_once: int) -> None:
     names = tuple(class_names()[:classes])
     prompts = prompts_from_templates(Labels(names, tuple(map(str, range(classes)))), "simple")
     start = start_vectors(encoder, prompts)
-    problem = Problem(encoder, prompts, start.counts, "mean-embedding", tokens_at_once)
+    problem = LearningProblem(encoder, prompts, start.counts, "mean-embedding", tokens_at_once)
     generator = torch.Generator().manual_seed(0)
     images = F.normalize(torch.randn(IMAGES, encoder.embedding_dim, generator=generator), dim=1)
     targets = torch.randint(classes, (IMAGES,), generator=generator)

@@ -11,7 +11,7 @@ from typing import Any
 
 from vlcls.app import session as sessions
 from vlcls.app.heat import check_heat
-from vlcls.app.more import Asking, more
+from vlcls.app.more import AskedModel, more
 from vlcls.app.session import Row
 from vlcls.app.view import Pick, View, picked_class, picked_group, picked_pair
 from vlcls.app.workbench import Workbench, now
@@ -37,7 +37,7 @@ class Request:
     bench: Workbench
     view: View
     data: Mapping[str, Any]
-    asking: Asking | None = None
+    asking: AskedModel | None = None
 
     def number(self, key: str, below: int) -> int:
         """A place that came with the request.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vlcls.app.split import held_out
 from vlcls.classifiers import load
 from vlcls.classifiers.base import open_store
 from vlcls.classifiers.prompt import classifier_from_prompts
@@ -19,6 +18,7 @@ from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.data import open_set
 from vlcls.evaluation.data.parts import joined_parts
 from vlcls.evaluation.run.embedded import embed_set
+from vlcls.labelled.splits import held_out_of_copies
 from vlcls.limits import readable
 from vlcls.prompts import PromptSet, class_prompts
 from vlcls.prompts.phrasing import DEFAULT_PHRASING, PHRASINGS
@@ -214,8 +214,8 @@ def prepare(
     sources = [each for each in joined_parts(given.parts(None)).sources if each.name not in embedded.errors]
     if [each.name for each in sources] != list(embedded.names):
         raise EvaluationError(f"{given.name}: images that share a name, some of them unreadable: rename them")
-    strata = list(zip(embedded.classes.tolist(), *embedded.groups.values(), strict=True))
-    out = held_out(embedded.embeddings.numpy(), strata, share=held_out_share, seed=seed)
+    strata = (embedded.classes, *embedded.groups.values())
+    out = held_out_of_copies(embedded.embeddings.numpy(), strata, share=held_out_share, seed=seed)
     if out.all():
         raise EvaluationError(f"{given.name}: no image is left to be shown: hold out less")
     return Material(

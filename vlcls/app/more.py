@@ -18,7 +18,7 @@ _MORE = 4
 
 
 @dataclass(frozen=True)
-class Asking:
+class AskedModel:
     """Whom to ask: as for `vlcls.llm.describe`."""
 
     model: str
@@ -26,14 +26,14 @@ class Asking:
     hint: str = ""
 
 
-def asking(model: str | None, base_url: str | None, hint: str = "") -> Asking | None:
+def asking(model: str | None, base_url: str | None, hint: str = "") -> AskedModel | None:
     """Whom to ask, if a model is configured: one that is named, and a server or a key for OpenAI's."""
     if model is None or not (base_url or os.environ.get(KEY_VARIABLE)):
         return None
-    return Asking(model, base_url, hint)
+    return AskedModel(model, base_url, hint)
 
 
-def more(descriptors: DescriptorSet, index: int, whom: Asking) -> DescriptorSet:
+def more(descriptors: DescriptorSet, index: int, whom: AskedModel) -> DescriptorSet:
     """The set with what a language model says of class `index` that is not there yet.
 
     Raises:

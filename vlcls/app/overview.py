@@ -20,7 +20,7 @@ from vlcls.app.markup import (
 )
 from vlcls.app.view import PartChange, View, class_changes, group_changes, pairs, total_change
 from vlcls.app.workbench import Seen, Workbench
-from vlcls.editing import Part
+from vlcls.editing import PartCounts
 
 #: Flips of one direction that are shown.
 _FLIPS = 12
@@ -135,7 +135,7 @@ def overview(bench: Workbench, view: View) -> str:
 _HEAD = ("", "images", "right now", "", "start", "change")
 
 
-def _part(part: Part, name: str) -> str:
+def _part(part: PartCounts, name: str) -> str:
     return row(
         name,
         str(part.count),

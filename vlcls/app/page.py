@@ -18,7 +18,7 @@ from vlcls.app.actions import Request, act
 from vlcls.app.bias import bias
 from vlcls.app.history import held_out, history
 from vlcls.app.image import images
-from vlcls.app.more import Asking
+from vlcls.app.more import AskedModel
 from vlcls.app.overview import head, overview
 from vlcls.app.table import descriptors, verdicts
 from vlcls.app.view import View, with_images
@@ -53,7 +53,7 @@ class Panel:
     draw: Draw
 
 
-def panels(asking: Asking | None) -> tuple[Panel, ...]:
+def panels(asking: AskedModel | None) -> tuple[Panel, ...]:
     """The tabs, from left to right."""
     return (
         Panel("overview", "Overview", overview),
@@ -65,7 +65,7 @@ def panels(asking: Asking | None) -> tuple[Panel, ...]:
     )
 
 
-def build_page(bench: Workbench, asking: Asking | None = None) -> gr.Blocks:
+def build_page(bench: Workbench, asking: AskedModel | None = None) -> gr.Blocks:
     """The page of a session."""
     page = _Page(bench, asking)
     script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ def build_page(bench: Workbench, asking: Asking | None = None) -> gr.Blocks:
 class _Page:
     """What Gradio calls; each but `verdicts` gives what is drawn: tabs, head, and every panel."""
 
-    def __init__(self, bench: Workbench, asking: Asking | None) -> None:
+    def __init__(self, bench: Workbench, asking: AskedModel | None) -> None:
         self.bench, self.asking, self.panels = bench, asking, panels(asking)
         self._lock = threading.Lock()
         self._answers = count(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlcls.app.guard import Guard, is_loopback
-from vlcls.app.more import Asking
+from vlcls.app.more import AskedModel
 from vlcls.app.pictures import PICTURE, THUMBNAIL, Pictures
 from vlcls.app.workbench import Workbench
 from vlcls.errors import MissingExtraError, SessionError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 
-def build_app(bench: Workbench, *, host: str = LOOPBACK, asking: Asking | None = None) -> FastAPI:
+def build_app(bench: Workbench, *, host: str = LOOPBACK, asking: AskedModel | None = None) -> FastAPI:
     """The web application of a session.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlcls.classifiers import PromptClassifier
 from vlcls.descriptors import Descriptor, DescriptorSet
-from vlcls.editing import Comparison, Part, Scored, compare
+from vlcls.editing import Comparison, PartCounts, Scored, compare
 from vlcls.errors import DescriptorError
 from vlcls.evaluation.metrics.intervals import Estimate
 from vlcls.explain.pieces import Pieces
@@ -35,8 +35,8 @@ class Effect:
     """
 
     column: str
-    worst_before: Part
-    worst_after: Part
+    worst_before: PartCounts
+    worst_after: PartCounts
     change: Estimate
     comparison: Comparison
 
@@ -144,6 +144,6 @@ def edited_descriptors(
     return descriptors.replaced(index, left)
 
 
-def _part(part: Part, *, after: bool) -> dict[str, Any]:
+def _part(part: PartCounts, *, after: bool) -> dict[str, Any]:
     right = part.after if after else part.before
     return {"group": part.name, "accuracy": right / part.count, "images": part.count}

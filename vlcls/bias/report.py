@@ -13,13 +13,13 @@ from vlcls.bias.evidence import checked, part_of
 from vlcls.bias.failures import FailureMode, FailureSearch, check_failure_modes, failure_modes
 from vlcls.bias.folding import folded
 from vlcls.bias.reliance import RelianceSearch, descriptor_reliance
-from vlcls.bias.splits import Split, split_images
 from vlcls.bias.suggestions import Suggestion, changes_without, measured_effect, suggest_removals
 from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
 from vlcls.editing import Scored, rescore, score
 from vlcls.evaluation.metrics.accuracy import confusion, worst_pairs
 from vlcls.evaluation.metrics.intervals import proportion
 from vlcls.explain.pieces import Pieces
+from vlcls.labelled.splits import Split, split_images
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -46,7 +46,7 @@ class GroupAccuracy:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Turned:
     """What leaving one descriptor out does to the images shown: how many turn right, and how many wrong."""
 
     gained: int
@@ -84,7 +84,7 @@ class BiasReport:
     alpha: float
     folds: tuple[tuple[int, ...], ...] = ()
     removals: int = 0
-    left_out: Mapping[tuple[int, str], LeftOut] = field(default_factory=dict)
+    left_out: Mapping[tuple[int, str], Turned] = field(default_factory=dict)
     mistakes: tuple[tuple[int, int, int, int], ...] = ()
 
     @property
@@ -268,7 +268,7 @@ def as_folded(modes: Sequence[dict[str, Any]], folds: Sequence[Sequence[int]]) -
     return [modes[head] | {"folded": [modes[place] for place in others]} for head, *others in folds]
 
 
-def _left_out(reliance: RelianceSearch, pieces: Pieces, change: np.ndarray) -> dict[tuple[int, str], LeftOut]:
+def _left_out(reliance: RelianceSearch, pieces: Pieces, change: np.ndarray) -> dict[tuple[int, str], Turned]:
     """Of each descriptor that was found, from what leaving out each piece changes: int8[N, P]."""
     place = {
         (index, name): piece
@@ -277,7 +277,7 @@ def _left_out(reliance: RelianceSearch, pieces: Pieces, change: np.ndarray) -> d
     found = {}
     for each in reliance.found:
         own = change[:, place[each.index, each.text]]
-        found[each.index, each.text] = LeftOut(int((own > 0).sum()), int((own < 0).sum()))
+        found[each.index, each.text] = Turned(int((own > 0).sum()), int((own < 0).sum()))
     return found
 
 

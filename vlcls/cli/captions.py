@@ -40,7 +40,7 @@ class Dtype(str, Enum):
     float32 = "float32"
 
 
-class Format(str, Enum):
+class CaptionFormat(str, Enum):
     table = "table"
     jsonl = "jsonl"
 
@@ -143,8 +143,8 @@ def search(
     image: Annotated[Path | None, typer.Option(help="An image to search with, instead.")] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Captions to show.")] = 10,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write them.", rich_help_panel=OUTPUT)
-    ] = Format.table,
+        CaptionFormat, typer.Option("--format", "-f", help="How to write them.", rich_help_panel=OUTPUT)
+    ] = CaptionFormat.table,
     encoder: EncoderSpec = None,
     device: Device = None,
     precision: PrecisionOption = None,
@@ -173,7 +173,7 @@ def search(
     for row, similarity in zip(found.rows[0].tolist(), found.similarities[0].tolist(), strict=True):
         if row < 0:
             continue
-        if format is Format.jsonl:
+        if format is CaptionFormat.jsonl:
             line = {"caption": opened.captions[row], "similarity": similarity, "row": row}
             say(json_text(line))
         else:

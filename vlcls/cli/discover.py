@@ -42,7 +42,7 @@ _CAPTION_WIDTH = 70
 _SHOWN = 0.005
 
 
-class Method(str, Enum):
+class NamingChoice(str, Enum):
     cased = "cased"
     caption = "caption"
     wordnet = "wordnet"
@@ -66,12 +66,12 @@ def discover(
         ),
     ] = "wordnet",
     method: Annotated[
-        Method,
+        NamingChoice,
         typer.Option(
             rich_help_panel=CLASSES,
             help="cased; or, to compare, the closest caption, or the closest of all WordNet names.",
         ),
-    ] = Method.cased,
+    ] = NamingChoice.cased,
     alpha: Annotated[
         float,
         typer.Option(
@@ -180,7 +180,7 @@ def discover(
 
 
 def _method(
-    method: Method,
+    method: NamingChoice,
     captions: str,
     top_k: int,
     cache: bool,
@@ -190,7 +190,7 @@ def _method(
 ) -> NamingMethod:
     from vlcls.cli.captions import loaded_encoder
 
-    if method is Method.wordnet:
+    if method is NamingChoice.wordnet:
         encoder = loaded_encoder(*model)
         from vlcls.classifiers.base import open_store
         from vlcls.classifiers.vocabulary_free import FixedVocabulary
@@ -204,7 +204,7 @@ def _method(
     from vlcls.classifiers.cased import Cased
     from vlcls.classifiers.vocabulary_free import ClosestCaption
 
-    if method is Method.caption:
+    if method is NamingChoice.caption:
         return ClosestCaption(database, encoder, retrieved=cased["retrieved"])
     return Cased(database, encoder, cache=cache, **{**cased, "tagger": load_tagger(cased["tagger"])})
 

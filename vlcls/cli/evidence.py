@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vlcls.descriptors import DescriptorSet
-    from vlcls.editing import Comparison, Part
+    from vlcls.editing import Comparison, PartCounts
     from vlcls.labelled import LabelledImages
     from vlcls.labels import Labels
 
@@ -117,7 +117,7 @@ def _print(result: Comparison) -> None:
         )
 
 
-def _print_accuracy(console: Console, result: Comparison, total: Part) -> None:
+def _print_accuracy(console: Console, result: Comparison, total: PartCounts) -> None:
     from vlcls.binomial import interval
 
     sides = []
@@ -131,7 +131,7 @@ def _print_accuracy(console: Console, result: Comparison, total: Part) -> None:
     )  # fmt: skip
 
 
-def _print_parts(console: Console, title: str, parts: list[Part]) -> None:
+def _print_parts(console: Console, title: str, parts: list[PartCounts]) -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _BAR = 24
 
 
-class Format(str, Enum):
+class EvidenceFormat(str, Enum):
     text = "text"
     jsonl = "jsonl"
 
@@ -107,8 +107,8 @@ def explain(
         ),
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
-    ] = Format.text,
+        EvidenceFormat, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
+    ] = EvidenceFormat.text,
     cache: Cache = True,
 ) -> None:  # fmt: skip
     """Say why an image is given its class: which descriptors decided, and what the runner-up had.
@@ -162,7 +162,7 @@ def explain(
     if not is_main_process():
         return
     with opened(None) as stream:
-        if format is Format.jsonl:
+        if format is EvidenceFormat.jsonl:
             write_jsonl(explanations, stream)
         else:
             write_text(explanations, stream, top)

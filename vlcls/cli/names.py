@@ -54,7 +54,7 @@ from vlcls.cli.terminal import say, say_not_read
 from vlcls.files.terminal import printable
 
 if TYPE_CHECKING:
-    from vlcls.explain import NameReading, Suggestion
+    from vlcls.explain import NameReading, NameSuggestion
     from vlcls.labels import Labels
 
 app = typer.Typer(no_args_is_help=True, help="Read learned names, add classes, test them.")
@@ -135,7 +135,7 @@ def inspect(
 
     readings = read_names(ready, words=top)
     found = judged_labels(folder, images, ready, judge, cache)
-    suggested: dict[int, tuple[Suggestion, ...]] = {}
+    suggested: dict[int, tuple[NameSuggestion, ...]] = {}
     if candidates is not None:
         names = _candidates(candidates)
         with bar("embedding candidates", len(names)) as progress:
@@ -260,7 +260,7 @@ def _candidates(given: str) -> list[str]:
 
 def _write_jsonl(
     readings: Sequence[NameReading],
-    suggested: dict[int, tuple[Suggestion, ...]],
+    suggested: dict[int, tuple[NameSuggestion, ...]],
     found: Judged | None,
     labels: Labels,
     stream: Any,

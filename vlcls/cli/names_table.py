@@ -12,13 +12,13 @@ from vlcls.cli.console import Console
 
 if TYPE_CHECKING:
     from vlcls.cli.names_labels import Judged
-    from vlcls.explain import NameReading, Suggestion
+    from vlcls.explain import NameReading, NameSuggestion
     from vlcls.learning.transfer import Accuracies, BaseToNovel
 
 
 def write_table(
     readings: Sequence[NameReading],
-    suggested: Mapping[int, Sequence[Suggestion]],
+    suggested: Mapping[int, Sequence[NameSuggestion]],
     found: Judged | None,
     most: int,
     stream: TextIO,

@@ -27,7 +27,7 @@ from vlcls.files.json_text import read_json
 
 
 @dataclass(frozen=True)
-class Training:
+class FamilyTraining:
     """How the models of one `model_type` were trained.
 
     Sources: the configuration classes and conversion scripts of transformers, and the registry of open_clip.
@@ -47,19 +47,19 @@ class Training:
 _SIGLIP_ACTIVATIONS = ("gelu_pytorch_tanh",)
 _TRAINING = {
     # HALF: laion's ViT-L-14 (laion2b_s32b_b82k).
-    "clip": Training("CLIP", doubtful=(HALF,), lower_cased=True),
-    "metaclip_2": Training("MetaCLIP 2", resize=("crop", "squash")),
-    "clipseg": Training("CLIPSeg", doubtful=(HALF,), lower_cased=True, activations=("quick_gelu",)),
-    "siglip": Training(
+    "clip": FamilyTraining("CLIP", doubtful=(HALF,), lower_cased=True),
+    "metaclip_2": FamilyTraining("MetaCLIP 2", resize=("crop", "squash")),
+    "clipseg": FamilyTraining("CLIPSeg", doubtful=(HALF,), lower_cased=True, activations=("quick_gelu",)),
+    "siglip": FamilyTraining(
         "SigLIP", (HALF,), (), ("squash",), lower_cased=True, activations=_SIGLIP_ACTIVATIONS, sigmoid=True
     ),
-    "align": Training("ALIGN", (HALF,), (), ("squash",), "bilinear", lower_cased=True, bert=True),
-    "altclip": Training("AltCLIP", bert=True),
+    "align": FamilyTraining("ALIGN", (HALF,), (), ("squash",), "bilinear", lower_cased=True, bert=True),
+    "altclip": FamilyTraining("AltCLIP", bert=True),
     # The reference implementation (OFA-Sys/Chinese-CLIP) resizes to the square without a crop; the
     # image processor of the checkpoints in this format may do either.
-    "chinese_clip": Training("Chinese-CLIP", resize=("crop", "squash"), bert=True),
+    "chinese_clip": FamilyTraining("Chinese-CLIP", resize=("crop", "squash"), bert=True),
 }
-_UNKNOWN = Training("this", doubtful=(HALF,), resize=("crop", "squash"))
+_UNKNOWN = FamilyTraining("this", doubtful=(HALF,), resize=("crop", "squash"))
 
 
 def reference(encoder: TransformersEncoder) -> Reference:
@@ -87,7 +87,7 @@ def reference(encoder: TransformersEncoder) -> Reference:
 
 
 def _batches(
-    encoder: TransformersEncoder, training: Training
+    encoder: TransformersEncoder, training: FamilyTraining
 ) -> Callable[[Sequence[str]], dict[str, Tensor]]:
     """The library's own input for texts, padded to the full context; masked unless SigLIP."""
     length = _positions(encoder) if training.sigmoid else encoder.context_length
@@ -116,7 +116,7 @@ def _positions(encoder: TransformersEncoder) -> int:
     return positions
 
 
-def _preprocessing(encoder: TransformersEncoder, training: Training) -> Preprocessing:
+def _preprocessing(encoder: TransformersEncoder, training: FamilyTraining) -> Preprocessing:
     vision = encoder.model.config.vision_config
     side = getattr(vision, "image_size", None) if hasattr(vision, "patch_size") else None
     return Preprocessing(
@@ -156,7 +156,7 @@ def _backend(processor: Any) -> str:
 
 
 def _text_tower(
-    encoder: TransformersEncoder, training: Training, own: Callable[[Sequence[str]], Tensor]
+    encoder: TransformersEncoder, training: FamilyTraining, own: Callable[[Sequence[str]], Tensor]
 ) -> TextTower:
     tokenizer, config = encoder.tokenizer, encoder.model.config.text_config
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
@@ -179,7 +179,7 @@ def _text_tower(
     )
 
 
-def _activation(encoder: TransformersEncoder, training: Training) -> tuple[Verdict, str]:
+def _activation(encoder: TransformersEncoder, training: FamilyTraining) -> tuple[Verdict, str]:
     config = encoder.model.config
     texts, images = (getattr(part, "hidden_act", "") for part in (config.text_config, config.vision_config))
     found = f"{images} in the image tower, {texts} in the text tower"

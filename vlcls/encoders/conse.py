@@ -116,7 +116,7 @@ class SeenClasses:
 
 
 @dataclass(frozen=True)
-class Part:
+class SpacePart:
     """One joint space: both functions lead into it, neither looks at more than one row at a time, and both
     can be pickled.
 
@@ -131,7 +131,7 @@ class Part:
     dim: int
 
 
-def convex(seen: SeenClasses, top: int, temperature: float, centred: bool) -> Part:
+def convex(seen: SeenClasses, top: int, temperature: float, centred: bool) -> SpacePart:
     """ConSE: the image goes to the sentence embeddings' space.
 
     Args:
@@ -143,7 +143,7 @@ def convex(seen: SeenClasses, top: int, temperature: float, centred: bool) -> Pa
     """
     origin = seen.names.mean(dim=0) if centred else torch.zeros_like(seen.names[0])
     image = partial(_convex_image, seen=seen, top=top, temperature=temperature, origin=origin)
-    return Part(image, partial(torch.sub, other=origin), seen.names.shape[1])
+    return SpacePart(image, partial(torch.sub, other=origin), seen.names.shape[1])
 
 
 def _convex_image(
@@ -153,11 +153,11 @@ def _convex_image(
     return convex_combination((logits / temperature).softmax(dim=1), seen.names, top) - origin
 
 
-def ridge(seen: SeenClasses, penalty: float) -> Part:
+def ridge(seen: SeenClasses, penalty: float) -> SpacePart:
     """Ridge regression: the name goes to the image features' space, linearly."""
     origin = seen.names.mean(dim=0)
     coefficients = ridge_map(seen.names - origin, seen.weight - seen.weight.mean(dim=0), penalty)
-    return Part(
+    return SpacePart(
         nn.Identity(), partial(_ridge_text, origin=origin, coefficients=coefficients), seen.weight.shape[1]
     )
 
@@ -166,7 +166,7 @@ def _ridge_text(sentences: Tensor, *, origin: Tensor, coefficients: Tensor) -> T
     return (sentences - origin) @ coefficients
 
 
-def synthesized(seen: SeenClasses, sharpness: float) -> Part:
+def synthesized(seen: SeenClasses, sharpness: float) -> SpacePart:
     """Synthesized classifiers: the name goes to the image features' space, as a convex combination.
 
     The new class's weight vector is the mean of the seen classes' weight vectors, weighted by the softmax of
@@ -176,7 +176,7 @@ def synthesized(seen: SeenClasses, sharpness: float) -> Part:
     names = F.normalize(seen.names - origin, dim=1)
     weight = seen.weight - seen.weight.mean(dim=0)
     text = partial(_synthesized_text, origin=origin, names=names, weight=weight, sharpness=sharpness)
-    return Part(nn.Identity(), text, weight.shape[1])
+    return SpacePart(nn.Identity(), text, weight.shape[1])
 
 
 def _synthesized_text(
@@ -186,7 +186,7 @@ def _synthesized_text(
     return (sharpness * cosines).softmax(dim=1) @ weight
 
 
-PARTS: dict[str, Callable[..., Part]] = {"convex": convex, "ridge": ridge, "synthesized": synthesized}
+PARTS: dict[str, Callable[..., SpacePart]] = {"convex": convex, "ridge": ridge, "synthesized": synthesized}
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class JointSpace:
     concatenation has unit length whatever the parts' own lengths.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[SpacePart, ...]
     shares: tuple[float, ...]
 
     @property
@@ -284,10 +284,6 @@ class ConseEncoder(Encoder):
         self.joint_space = join(seen, VARIANTS[variant])
         self.embedding_dim = self.joint_space.dim
 
-    def with_variant(self, variant: str) -> ConseEncoder:
-        """Another variant on the same towers, without loading them again."""
-        return ConseEncoder(_checked(variant), self.towers, self.seen, self.device, self.precision)
-
     @property
     def modules(self) -> nn.Module:
         return self._modules
@@ -351,7 +347,9 @@ def load(rest: str, device: torch.device, precision: Precision) -> ConseEncoder:
     Raises:
         EncoderError: No such variant.
     """
-    variant = _checked(rest or DEFAULT)
+    variant = rest or DEFAULT
+    if variant not in VARIANTS:
+        raise EncoderError(f"conse has no variant {variant!r}: choose from {', '.join(VARIANTS)}")
     text, tokenizer, context_length = _load_text_tower()
     image = _load_image_tower()
     for tower in (image, text):
@@ -359,12 +357,6 @@ def load(rest: str, device: torch.device, precision: Precision) -> ConseEncoder:
     towers = Towers(image, text, tokenizer, context_length)
     seen = SeenClasses(_name_embeddings(towers, device), image._fc.weight, image._fc.bias)
     return ConseEncoder(variant, towers, seen, device, precision)
-
-
-def _checked(variant: str) -> str:
-    if variant not in VARIANTS:
-        raise EncoderError(f"conse has no variant {variant!r}: choose from {', '.join(VARIANTS)}")
-    return variant
 
 
 def _name_embeddings(towers: Towers, device: torch.device) -> Tensor:

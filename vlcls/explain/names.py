@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vlcls.classifiers import PromptClassifier
 from vlcls.errors import LabelError, VlclsError
-from vlcls.explain.vocabulary import Nearest, Vocabulary
+from vlcls.explain.vocabulary import NearWord, Vocabulary
 from vlcls.labels import clean_name
 from vlcls.prompts import PromptSet, around_name, renamed_texts, with_plain_names
 from vlcls.slots import Slot, slot_ids
@@ -36,7 +36,7 @@ class VectorReading:
     """
 
     original: str
-    nearest: tuple[Nearest, ...]
+    nearest: tuple[NearWord, ...]
     rank: int
     moved: float
     cosine: float
@@ -88,7 +88,7 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class NameSuggestion:
     """A real name that a learned one could be called.
 
     Attributes:
@@ -170,7 +170,7 @@ def suggest_names(
     count: int = 5,
     cache: bool | str | Path = True,
     progress: Callable[[int], None] | None = None,
-) -> dict[int, tuple[Suggestion, ...]]:
+) -> dict[int, tuple[NameSuggestion, ...]]:
     """The real names nearest to each learned one, in the space where texts meet images.
 
     Every candidate is put in the class's templates; its embedding is the mean over them, as the class's is.
@@ -207,7 +207,7 @@ def suggest_names(
         cosines = by_templates[templates] @ classifier.zero_shot_weights[index].cpu()
         best = cosines.topk(min(count, len(names)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        result[index] = tuple(Suggestion(names[place], cosine) for place, cosine in pairs)
+        result[index] = tuple(NameSuggestion(names[place], cosine) for place, cosine in pairs)
     return result
 
 

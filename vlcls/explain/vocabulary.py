@@ -16,7 +16,7 @@ _ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearWord:
     """A word and how near it is.
 
     Attributes:
@@ -67,12 +67,12 @@ class Vocabulary:
             ]
         )
 
-    def nearest(self, vector: Tensor, count: int = 5) -> tuple[Nearest, ...]:
+    def nearest(self, vector: Tensor, count: int = 5) -> tuple[NearWord, ...]:
         """The `count` words with the greatest cosine with a vector Tensor[F]."""
         cosines = self.rows @ F.normalize(vector, dim=0)
         best = cosines.topk(min(count, len(cosines)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return tuple(Nearest(self.words[place], cosine) for place, cosine in pairs)
+        return tuple(NearWord(self.words[place], cosine) for place, cosine in pairs)
 
     def rank(self, vector: Tensor, original: Tensor) -> int:
         """The place of `original` (a token's embedding, Tensor[F], whether it is a word or a piece) among the

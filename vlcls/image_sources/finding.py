@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from vlcls.errors import ImageError
 from vlcls.files.text import decode_text
-from vlcls.image_sources.kinds import LeftOut, image_extensions, is_system_folder
+from vlcls.image_sources.kinds import FilesLeftOut, image_extensions, is_system_folder
 from vlcls.image_sources.sources import ImageSource
 
 LIST_EXTENSIONS = frozenset({".txt", ".lst"})
@@ -44,7 +44,7 @@ def find_images(inputs: Iterable[str | Path], *, stdin: TextIO | None = None) ->
     inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
     found: dict[str, ImageSource] = {}
     here = Path.cwd()
-    left_out = LeftOut()
+    left_out = FilesLeftOut()
     for item in dict.fromkeys(inputs):
         for source in expand(item, left_out, stdin):
             found.setdefault(os.path.normpath(here / source.data), source)
@@ -52,7 +52,7 @@ def find_images(inputs: Iterable[str | Path], *, stdin: TextIO | None = None) ->
     return list(found.values())
 
 
-def expand(item: str | Path, left_out: LeftOut, stdin: TextIO | None = None) -> Iterable[ImageSource]:
+def expand(item: str | Path, left_out: FilesLeftOut, stdin: TextIO | None = None) -> Iterable[ImageSource]:
     """The images that one path, folder, glob or list stands for; see `find_images`."""
     if str(item) == "-":
         stream = stdin or sys.stdin
@@ -95,10 +95,10 @@ def _refuse_url(text: str, where: str = "") -> None:
         raise ImageError(f"{where}{text}: URLs are not fetched; download it first and give the file")
 
 
-def _expand_folder(folder: Path, left_out: LeftOut) -> list[ImageSource]:
+def _expand_folder(folder: Path, left_out: FilesLeftOut) -> list[ImageSource]:
     there = list(_walk(folder))
     files = [path for path in there if path.suffix.lower() in image_extensions() or _is(path.is_dir)]
-    others = LeftOut()
+    others = FilesLeftOut()
     for each in (left_out, others):
         each.add(folder, set(there).difference(files))
     if not files:
@@ -144,7 +144,7 @@ def _is_magic(part: str) -> bool:
     return any(character in part for character in "*?[")
 
 
-def _expand_glob(pattern: Path, left_out: LeftOut) -> list[ImageSource]:
+def _expand_glob(pattern: Path, left_out: FilesLeftOut) -> list[ImageSource]:
     wanted = image_extensions()
     if not _is_magic(pattern.suffix):  # "*.dat" asks for .dat in so many words
         wanted = (wanted | {pattern.suffix.lower()}) - LIST_EXTENSIONS - {""}
@@ -176,7 +176,7 @@ def _glob(base: Path, parts: Sequence[str]) -> Iterator[Path]:
         yield from _glob(base / parts[0], parts[1:])
 
 
-def _expand_list(content: bytes, where: str, folder: Path, left_out: LeftOut) -> Iterator[ImageSource]:
+def _expand_list(content: bytes, where: str, folder: Path, left_out: FilesLeftOut) -> Iterator[ImageSource]:
     try:
         text = decode_text(content, where, ImageError)
     except ImageError:  # separated by NULs, as `find -print0` writes it, or names that are no text

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlcls.errors import ImageError
 from vlcls.image_sources.finding import expand
-from vlcls.image_sources.kinds import LeftOut
+from vlcls.image_sources.kinds import FilesLeftOut
 from vlcls.image_sources.sources import DatasetRow, ImageSource, base64_bytes, is_encoded
 
 #: Fields of a row that name an image by its path.
@@ -79,7 +79,7 @@ def as_sources(images: Any) -> Sequence[ImageSource]:
     column = _dataset_column(images)
     if column is not None:
         return _ColumnSources(column)
-    left_out = LeftOut()
+    left_out = FilesLeftOut()
     sources: list[ImageSource] = []
     for item in _items(images):
         if isinstance(item, ImageSource):

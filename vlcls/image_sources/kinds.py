@@ -113,7 +113,7 @@ def is_system_folder(name: str) -> bool:
 
 
 @dataclass
-class LeftOut:
+class FilesLeftOut:
     """Counts the files that are passed over in folders, so that none of them is lost without a word.
 
     Attributes:

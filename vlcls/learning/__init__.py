@@ -3,7 +3,7 @@
 from vlcls.learning.checkpoint import Epoch
 from vlcls.learning.names import learn_from_embeddings, learn_names
 from vlcls.learning.result import REPORT, NameLearning, read_report
-from vlcls.learning.split import Split, split_images
+from vlcls.learning.split import ShotSplit, split_shots
 from vlcls.learning.training import Examples, Training
 
 __all__ = [
@@ -11,10 +11,10 @@ __all__ = [
     "Epoch",
     "Examples",
     "NameLearning",
-    "Split",
+    "ShotSplit",
     "Training",
     "learn_from_embeddings",
     "learn_names",
     "read_report",
-    "split_images",
+    "split_shots",
 ]

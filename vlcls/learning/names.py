@@ -28,9 +28,9 @@ from vlcls.labelled import (
 from vlcls.labels import Labels, as_labels
 from vlcls.learning.checkpoint import Epoch, State
 from vlcls.learning.memory import peak_memory
-from vlcls.learning.problem import Problem, start_vectors
+from vlcls.learning.problem import LearningProblem, start_vectors
 from vlcls.learning.result import NameLearning
-from vlcls.learning.split import split_images
+from vlcls.learning.split import split_shots
 from vlcls.learning.training import Examples, Training, train
 from vlcls.prompts import LearnedName, PromptSet, with_learned_names, with_slots
 
@@ -87,7 +87,7 @@ def learn_names(
 
     Raises:
         LabelError: The images' classes are not among `classes`.
-        VlclsError: See `Training`, `split_images`, `train`.
+        VlclsError: See `Training`, `split_shots`, `train`.
     """
     found = _labelled(images, _labels_of(classes))
     if not isinstance(classes, PromptClassifier):
@@ -118,12 +118,12 @@ def learn_from_embeddings(
     """`learn_names` for a classifier and images that are embedded already; arguments as there."""
     settings = settings or Training()
     share = (0.0 if shots else 0.2) if validation is None else validation
-    split = split_images(embedded.class_indices, shots=shots, validation=share, seed=settings.seed)
+    split = split_shots(embedded.class_indices, shots=shots, validation=share, seed=settings.seed)
     learned = tuple(embedded.class_indices[split.train].unique().tolist())
     prompts = with_slots(before.prompts, learned)
     some = _of_classes(prompts, learned)
     start = start_vectors(before.encoder, some, settings.vectors)
-    problem = Problem(before.encoder, some, start.counts, before.aggregate, settings.tokens_at_once)
+    problem = LearningProblem(before.encoder, some, start.counts, before.aggregate, settings.tokens_at_once)
     place = torch.full((len(before.labels),), -1)
     place[list(learned)] = torch.arange(len(learned))
 

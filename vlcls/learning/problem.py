@@ -19,7 +19,7 @@ from torch import Tensor
 from vlcls.classifiers.aggregates import Aggregate, class_means
 from vlcls.encoders.base import Encoder
 from vlcls.errors import VlclsError
-from vlcls.learning.tower import TOKENS_AT_ONCE, TextTower
+from vlcls.learning.tower import TOKENS_AT_ONCE, SlottedTower
 from vlcls.prompts import PromptSet, around_name
 from vlcls.slots import Slot, slot_ids, slotted_texts
 
@@ -75,7 +75,7 @@ def start_vectors(encoder: Encoder, prompts: PromptSet, vectors: Vectors = "toke
     return Start(torch.cat(made).float(), tuple(map(len, made)), scale)
 
 
-class Problem:
+class LearningProblem:
     """Prompts with slots, the tower that reads them, and the loss over images.
 
     Args:
@@ -83,7 +83,7 @@ class Problem:
         prompts: Of C classes, all with slots.
         counts: Vectors of each class, in order.
         aggregate: "mean-embedding" or "mean-similarity".
-        tokens_at_once: See `TextTower`.
+        tokens_at_once: See `SlottedTower`.
 
     Raises:
         VlclsError: The aggregate is another one.
@@ -108,7 +108,7 @@ class Problem:
         texts = slotted_texts(
             encoder, slots_of(prompts), [counts[i] for i in indices], [firsts[i] for i in indices]
         )
-        self.tower = TextTower(encoder, texts, tokens_at_once)
+        self.tower = SlottedTower(encoder, texts, tokens_at_once)
 
     def class_vectors(self, texts: Tensor) -> Tensor:
         """What images are compared with: prompt embeddings Tensor[M, D] to Tensor[C, D]."""

@@ -16,7 +16,7 @@ from vlcls.files.schema import FileModel
 from vlcls.files.writing import write_atomically
 from vlcls.labelled import LabelledEmbeddings
 from vlcls.learning.checkpoint import Epoch, EpochRow, remove_state
-from vlcls.learning.split import Split
+from vlcls.learning.split import ShotSplit
 from vlcls.learning.training import Training
 
 #: What `NameLearning.save` writes beside the classifier.
@@ -83,7 +83,7 @@ class NameLearning:
     before: PromptClassifier
     learned: tuple[int, ...]
     embedded: LabelledEmbeddings
-    split: Split
+    split: ShotSplit
     history: tuple[Epoch, ...]
     best_epoch: int
     settings: Training

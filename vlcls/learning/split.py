@@ -11,7 +11,7 @@ from vlcls.errors import VlclsError
 
 
 @dataclass(frozen=True)
-class Split:
+class ShotSplit:
     """Places among N images: Tensor[n] int64 each, ascending, disjoint.
 
     Attributes:
@@ -25,9 +25,9 @@ class Split:
     held_out: Tensor
 
 
-def split_images(
+def split_shots(
     class_indices: Tensor, *, shots: int | None = None, validation: float = 0.0, seed: int = 0
-) -> Split:
+) -> ShotSplit:
     """Divide images class by class.
 
     A class's images are shuffled by the seed. `validation` of them are set aside first (rounded down; a class
@@ -57,4 +57,4 @@ def split_images(
         for part, rows in zip(parts, (own[aside:end], own[:aside], own[end:]), strict=True):
             part += rows.tolist()
     train, kept, held_out = (torch.tensor(sorted(part), dtype=torch.int64) for part in parts)
-    return Split(train, kept, held_out)
+    return ShotSplit(train, kept, held_out)

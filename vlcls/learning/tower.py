@@ -41,7 +41,7 @@ class _Chunk:
     embeddings: Tensor | None = None
 
 
-class TextTower:
+class SlottedTower:
     """B texts with slots and the tower that reads them.
 
     Args:

@@ -17,7 +17,7 @@ from vlcls.arguments import check_argument
 from vlcls.encoders.placement import found_by_main, process_state
 from vlcls.errors import VlclsError
 from vlcls.learning.checkpoint import CHECKPOINT, Epoch, State, check_finite, load_state, save_state
-from vlcls.learning.problem import Problem, Start, Vectors
+from vlcls.learning.problem import LearningProblem, Start, Vectors
 from vlcls.learning.tower import TOKENS_AT_ONCE, checkpointed_layers
 
 Schedule = Literal["cosine", "linear", "constant"]
@@ -102,7 +102,7 @@ class Examples:
 
 
 def train(
-    problem: Problem,
+    problem: LearningProblem,
     start: Start,
     examples: Examples,
     validation: Examples,
@@ -161,7 +161,7 @@ def _has_stopped(state: State, validation: Examples, settings: Training) -> bool
 
 
 def _one_epoch(
-    problem: Problem,
+    problem: LearningProblem,
     start: Start,
     examples: Examples,
     validation: Examples,
@@ -230,7 +230,7 @@ def _rate(done: float, settings: Training) -> float:
 
 
 def _description(
-    problem: Problem, start: Start, examples: Examples, validation: Examples, settings: Training
+    problem: LearningProblem, start: Start, examples: Examples, validation: Examples, settings: Training
 ) -> dict[str, Any]:
     """What makes two runs the same, by the words that an error calls it."""
     prompts, encoder = problem.prompts, problem.encoder

@@ -75,8 +75,3 @@ def parse_answer(
     if other := other_subject(phrases, name, others):
         raise AnswerError(f"it was about {other!r}")
     return phrases
-
-
-def published_bullets(text: str) -> list[str]:
-    """The parser of Menon & Vondrick's code: what is behind dash and space, on lines that begin so."""
-    return [line[2:] for line in text.split("\n") if line.startswith("- ")]

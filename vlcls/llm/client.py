@@ -17,7 +17,7 @@ from vlcls.errors import LanguageModelError
 from vlcls.labels import Labels
 from vlcls.limits import readable
 from vlcls.llm.answers import MAX_CHARACTERS, AnswerError, parse_answer
-from vlcls.llm.log import Answer, AnswerLog
+from vlcls.llm.log import AnswerLog, LoggedAnswer
 from vlcls.llm.replies import CUT, Reply, ServerError
 from vlcls.llm.requests import DEFAULT_MAX_TOKENS, Asking, Question, asked_again, instructions_name, questions
 from vlcls.llm.server import Server
@@ -227,7 +227,7 @@ class _Session:
         more = ": --max-tokens gives it more" if answer.finish in CUT else ""
         raise AnswerError(f"{reason}{more}")
 
-    def _phrases(self, question: Question, answer: Answer) -> list[str]:
+    def _phrases(self, question: Question, answer: LoggedAnswer) -> list[str]:
         """The phrases of one answer.
 
         Raises:
@@ -258,7 +258,7 @@ class _Session:
             raise
         return phrases[: 2 * question.count]
 
-    async def _request(self, question: Question, text: str, ignore_log: bool) -> Answer:
+    async def _request(self, question: Question, text: str, ignore_log: bool) -> LoggedAnswer:
         """The answer to one exact request, from the log or the server."""
         asking = self.asking
         key = asking.key(text)
@@ -307,14 +307,14 @@ class _Session:
             raise AnswerError(f"the server failed ({error.status}): {words}") from None
 
 
-def _wants_more(answer: Answer, max_tokens: int) -> bool:
+def _wants_more(answer: LoggedAnswer, max_tokens: int) -> bool:
     """Whether an answer of the log was cut where this run would not cut it."""
     return answer.finish in CUT and (answer.max_tokens or max_tokens) < max_tokens
 
 
-def _recorded(key: str, name: str, reply: Reply, max_tokens: int) -> Answer:
+def _recorded(key: str, name: str, reply: Reply, max_tokens: int) -> LoggedAnswer:
     text = reply.text if len(reply.text) <= MAX_CHARACTERS else without_thinking(reply.text)
-    return Answer(
+    return LoggedAnswer(
         key=key, class_name=name, answer=text[:MAX_CHARACTERS], refusal=reply.refusal, tokens=reply.tokens,
         finish=reply.finish[:40], thinking=reply.thinking or len(text) < len(reply.text),
         max_tokens=max_tokens,

@@ -23,7 +23,7 @@ from vlcls.llm.requests import Asking, LimitName
 MAX_LOG = 2 << 30
 
 
-class Answer(FileModel):
+class LoggedAnswer(FileModel):
     """One answer.
 
     Attributes:
@@ -74,8 +74,8 @@ class _SettingsLine(FileModel):
 class AnswerLog:
     """JSON Lines, appended to and flushed to the disk answer by answer. No key of the server is ever in it.
 
-    A line is an `Answer`, or `{"settings": {"structured": false}}`, once a server turned out not to know JSON
-    schemas, say. Lines that are neither are put into a file of the same name with `.bad` behind, and said.
+    A line is a `LoggedAnswer`, or `{"settings": {"structured": false}}`, once a server turned out not to know
+    JSON schemas, say. Other lines are put into a file of the same name with `.bad` behind, and said.
 
     Args:
         path: The file, which is locked until `close`; None to keep answers in memory only.
@@ -88,7 +88,7 @@ class AnswerLog:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.settings = Settings()
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, LoggedAnswer] = {}
         self._file = None
         self._held = ExitStack()
         if path is None:
@@ -109,10 +109,10 @@ class AnswerLog:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def get(self, key: str) -> Answer | None:
+    def get(self, key: str) -> LoggedAnswer | None:
         return self._answers.get(key)
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: LoggedAnswer) -> None:
         self._answers[answer.key] = answer
         self._append(answer.model_dump(by_alias=True, exclude_defaults=True))
 
@@ -174,7 +174,7 @@ class AnswerLog:
             if isinstance(line, dict) and "settings" in line:
                 self.settings = validated(_SettingsLine, line, "line", LanguageModelError).settings
             else:
-                answer = validated(Answer, line, "line", LanguageModelError)
+                answer = validated(LoggedAnswer, line, "line", LanguageModelError)
                 self._answers[answer.key] = answer
         except LanguageModelError:
             return False

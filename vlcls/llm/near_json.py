@@ -29,7 +29,7 @@ _BEGINS = re.compile(r"[\[{]\s*(?:[\"'\u201c\u2018\u300c\u00ab\[{]|[^\W\d]\w*\s*
 
 
 @dataclass(frozen=True)
-class Found:
+class JsonFound:
     """A value with the place where it begins in the text and the one behind its end."""
 
     value: Any
@@ -45,13 +45,13 @@ class _NoJsonError(ValueError):
     pass
 
 
-def json_values(text: str) -> list[Found]:
+def json_values(text: str) -> list[JsonFound]:
     """The outermost lists and objects of a text, in their order; citations and brackets of prose are none.
 
     Raises:
         CutOffError: The text ends inside one.
     """
-    found: list[Found] = []
+    found: list[JsonFound] = []
     place, failed = 0, 0
     while failed < MAX_STARTS:
         starts = [at for at in (text.find("{", place), text.find("[", place)) if at >= 0]
@@ -67,7 +67,7 @@ def json_values(text: str) -> list[Found]:
         except _NoJsonError:
             place, failed = start + 1, failed + 1
         else:
-            found.append(Found(value, start, end))
+            found.append(JsonFound(value, start, end))
             place = end
     return found
 

@@ -76,7 +76,7 @@ class SuiteSet(_Part):
     streaming: bool = False
 
 
-class Shift(_Part):
+class SuiteShift(_Part):
     """A set and the set that its accuracy is compared with.
 
     Attributes:
@@ -171,7 +171,7 @@ class Suite(_Part):
     about: str
     sets: tuple[SuiteSet, ...] = Field(min_length=1)
     methods: tuple[str, ...] = ()
-    shifts: tuple[Shift, ...] = ()
+    shifts: tuple[SuiteShift, ...] = ()
     corruptions: tuple[CorruptionRun, ...] = ()
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     not_tried: str = ""

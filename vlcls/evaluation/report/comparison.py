@@ -21,7 +21,7 @@ _CELL = ("set", "encoder", "method")
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """Something that is not the same in both runs."""
 
     what: str
@@ -117,7 +117,7 @@ class RunComparison:
     cells: tuple[CellChange, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[SettingChange, ...]
     notes: tuple[str, ...]
 
     @property
@@ -319,7 +319,7 @@ def _flips(
 def _changes(
     before: Mapping[str, Any], after: Mapping[str, Any],
     cells: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
-) -> Iterator[Change]:  # fmt: skip
+) -> Iterator[SettingChange]:  # fmt: skip
     for what in ("encoders", "methods", "sets"):
         for name in (name for name in before[what] if name in after[what]):
             told = [_told(results[what][name]) for results in (before, after)]
@@ -339,7 +339,7 @@ def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
     return told | {"unreadable": len(entry["unreadable"])} if "unreadable" in entry else told
 
 
-def _differing(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+def _differing(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[SettingChange]:
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key), after.get(key)
         if old == new:
@@ -347,7 +347,7 @@ def _differing(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
         if key in ("classes", "ids"):
             gone, come = _missing(old or (), new or ()), _missing(new or (), old or ())
             old, new = gone or "in this order", come or "in another order"
-        yield Change(f"{where}{key}", old, new)
+        yield SettingChange(f"{where}{key}", old, new)
 
 
 def _missing(names: Sequence[str], others: Sequence[str], most: int = 5) -> str:
