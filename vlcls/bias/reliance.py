@@ -197,6 +197,7 @@ def _own_values(
     for start, values in _values(pieces, rows):
         classes = truth[start : start + len(values)]
         for index in np.unique(classes).tolist():
+            # [n, P] -> [images of the class, K]
             parts.setdefault(index, []).append(values[classes == index][:, places == index])
     return {index: np.concatenate(own) for index, own in parts.items()}
 
@@ -205,8 +206,8 @@ def _values(pieces: Pieces, rows: torch.Tensor) -> Iterator[tuple[int, NDArray[n
     """Similarities above the median descriptor, some images at a time: the first row, and float64[n, P]."""
     step = max(1, _ENTRIES_AT_ONCE // len(pieces.places))
     for start in range(0, len(rows), step):
-        similarities = pieces.similarities(rows[start : start + step].double())
-        yield start, (similarities - similarities.median(1, keepdim=True).values).numpy()
+        similarities = pieces.similarities(rows[start : start + step].double())  # [n, D] -> [n, P]
+        yield start, (similarities - similarities.median(1, keepdim=True).values).numpy()  # less [n, 1]
 
 
 def _surprise(
@@ -215,11 +216,11 @@ def _surprise(
     """-log of Welch's p value, for each deal of codes int64[B, N] and each descriptor: [B, K]."""
     from scipy.special import stdtr
 
-    values = own[test.index] - own[test.index].mean(0)  # the mean of all is 0
-    inside = (codes[:, test.rows] == test.group).astype(np.float64)
-    n = inside.sum(1)[:, None]
+    values = own[test.index] - own[test.index].mean(0)  # [n, K]; the mean of all is 0
+    inside = (codes[:, test.rows] == test.group).astype(np.float64)  # [B, N] -> [B, n]
+    n = inside.sum(1)[:, None]  # [B, 1]
     m = len(values) - n
-    sums, squares = inside @ values, inside @ values**2
+    sums, squares = inside @ values, inside @ values**2  # [B, n] @ [n, K] -> [B, K]
     error = (squares - sums**2 / n) / (n - 1) / n
     others_error = ((values**2).sum(0) - squares - sums**2 / m) / (m - 1) / m
     both = np.maximum(error, 0) + np.maximum(others_error, 0)
@@ -238,8 +239,8 @@ def _greatest(
     result = np.zeros(len(turns))
     for test in tests:
         if test.column not in codes:
-            codes[test.column] = test.codes[turns]
-        np.maximum(result, _surprise(test, own, codes[test.column]).max(1), out=result)
+            codes[test.column] = test.codes[turns]  # [N] at [B, N] -> [B, N]
+        np.maximum(result, _surprise(test, own, codes[test.column]).max(1), out=result)  # [B, K] -> [B]
     return result
 
 
@@ -257,7 +258,7 @@ class _Cells:
         for start, values in _values(pieces, rows):
             sums.index_add_(0, torch.from_numpy(cells[start : start + len(values)]), torch.from_numpy(values))
         means = sums.numpy() / np.maximum(self.counts.reshape(-1, 1), 1)
-        self.means: NDArray[np.float64] = means.reshape(*shape, -1)
+        self.means: NDArray[np.float64] = means.reshape(*shape, -1)  # [C * G, P] -> [C, G, P]
 
     def to_group(self, piece: int, group: int) -> float:
         """Mean over classes with images on both sides of inside - outside."""
@@ -270,7 +271,7 @@ class _Cells:
 
 def _mean_apart(counts: NDArray[np.int64], means: NDArray[np.float64], column: int) -> float:
     """Mean over the rows of a table of one column less all others; 0 where no row has both."""
-    own, total = counts[:, column], counts.sum(1)
+    own, total = counts[:, column], counts.sum(1)  # [rows, columns] -> [rows] each
     both = (own > 0) & (total > own)
     if not both.any():
         return 0.0
@@ -288,7 +289,7 @@ def _described(
     p_value: float,
 ) -> Reliance:
     place = int((pieces.places[:piece] == test.index).sum())
-    values = own[test.index][:, place]
+    values = own[test.index][:, place]  # [n, K] -> [n]
     inside = test.codes[test.rows] == test.group
     group, sides = test.group, (values[inside], values[~inside])
     if len(test.known) == 2 and sides[0].mean() > sides[1].mean():  # said of the group that lacks it

@@ -119,7 +119,7 @@ def entropy_weights(scores: Tensor, beta: float) -> Tensor:
 def _entropy(logits: Tensor) -> Tensor:
     """Entropy in bits of a softmax over the last axis, which is kept. The greatest logit must be 0."""
     weights = logits.exp()
-    total = weights.sum(-1, keepdim=True)
+    total = weights.sum(-1, keepdim=True)  # [..., K] -> [..., 1]
     return (total.log() - (weights * logits).sum(-1, keepdim=True) / total) / math.log(2)
 
 
@@ -149,7 +149,7 @@ class TemplateWeights:
             for prompt in prompts
         ]
         means = class_means(embeddings, cells, prompts.weights, len(self.templates) * classes)
-        self.texts = means.view(len(self.templates), classes, -1)
+        self.texts = means.view(len(self.templates), classes, -1)  # [K * C, D] -> [K, C, D]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Weighted similarities of unit image embeddings: Tensor[N, D] to Tensor[N, C]."""
@@ -163,19 +163,20 @@ class TemplateWeights:
         """What `step` makes of cosines Tensor[B, K, C], for all images, a chunk at a time."""
         texts = self.texts.to(images.device)
         size = max(1, _ENTRIES_AT_ONCE // (texts.shape[0] * texts.shape[1]))
-        flat = texts.flatten(0, 1).T
+        flat = texts.flatten(0, 1).T  # [K, C, D] -> [D, K * C]
+        # [B, D] @ [D, K * C] -> [B, K, C]
         parts = [step((part @ flat).unflatten(1, texts.shape[:2])) for part in images.split(size)]
         return torch.cat(parts)
 
     def _weighted(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines Tensor[B, K, C] to scores [B, C] and weights [B, K]."""
         if self.weighting.name == "softmax":
-            direction = cosines.mean(-1)
+            direction = cosines.mean(-1)  # [B, K, C] -> [B, K]
         else:
-            likely = (self.scale * cosines.mean(1)).softmax(-1)
-            direction = torch.bmm(cosines, likely[:, :, None])[:, :, 0]
+            likely = (self.scale * cosines.mean(1)).softmax(-1)  # [B, K, C] -> [B, C]
+            direction = torch.bmm(cosines, likely[:, :, None])[:, :, 0]  # [B, K, C] @ [B, C, 1] -> [B, K]
         weights = entropy_weights(direction, self.weighting.beta).to(cosines.dtype)
-        return torch.bmm(weights[:, None], cosines)[:, 0], weights
+        return torch.bmm(weights[:, None], cosines)[:, 0], weights  # [B, 1, K] @ [B, K, C] -> [B, C]
 
 
 class ClassWeights:
@@ -204,20 +205,20 @@ class ClassWeights:
         """Weighted similarities of unit image embeddings: Tensor[N, D] to Tensor[N, C]."""
         result = images.new_empty(len(images), self.classes)
         for rows, members, _, cosines, weights in self._parts(images):
-            result[rows, members] = (cosines * weights.to(cosines.dtype)).sum(-1)
+            result[rows, members] = (cosines * weights.to(cosines.dtype)).sum(-1)  # [B, C, K] -> [B, C]
         return result
 
     def weights(self, images: Tensor) -> Tensor:
         """Prompt weights: Tensor[N, D] to Tensor[N, M]; those of a class sum to 1."""
         result = images.new_zeros(len(images), self.count)
         for rows, _, places, _, weights in self._parts(images):
-            result[rows, places.flatten()] = weights.flatten(1).to(result.dtype)
+            result[rows, places.flatten()] = weights.flatten(1).to(result.dtype)  # [B, C, K] -> [B, C * K]
         return result
 
     def _parts(self, images: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
         """Rows of images, classes, their prompts, and cosines and weights [B, C, K], chunk by chunk."""
         for members, places in self.groups:
-            texts = self.embeddings[places.to(self.embeddings.device)].to(images.device)
+            texts = self.embeddings[places.to(self.embeddings.device)].to(images.device)  # [C, K, D]
             classes, count = places.shape
             at_once = max(1, min(classes, _ENTRIES_AT_ONCE // count))
             for first in range(0, classes, at_once):
@@ -225,6 +226,7 @@ class ClassWeights:
                 step = max(1, _ENTRIES_AT_ONCE // (len(some) * count))
                 for row in range(0, len(images), step):
                     part = slice(row, row + step)
+                    # [B, D] @ [D, C * K] -> [B, C, K]
                     cosines = (images[part] @ some.flatten(0, 1).T).unflatten(1, some.shape[:2])
                     weights = entropy_weights(cosines, self.weighting.beta)
                     chosen = slice(first, first + at_once)

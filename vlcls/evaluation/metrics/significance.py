@@ -113,7 +113,8 @@ def compare_right(
     rng = np.random.default_rng(seed)
     # As integers in units of 1 / (S T), so that equal differences are equal.
     unit = len(right) * len(reference)
-    ours, theirs = (each.sum(0, dtype=np.int64) for each in (right, reference))
+    ours, theirs = (each.sum(0, dtype=np.int64) for each in (right, reference))  # [S, N], [T, N] -> [N] each
+    # [N] -> [V] each: the V distinct differences, and how many images have each.
     values, counts = np.unique(ours * len(reference) - theirs * len(right), return_counts=True)
     texts = _texts(right, reference)
     low, high = _interval(values / unit, counts, texts, rng, samples)
@@ -142,13 +143,13 @@ def right_of(predicted: Any, truth: Any) -> NDArray[np.bool_]:
     Raises:
         EvaluationError: Other numbers of images, or none.
     """
-    given, classes = np.atleast_2d(np.asarray(predicted)), np.asarray(truth)
+    given, classes = np.atleast_2d(np.asarray(predicted)), np.asarray(truth)  # [N] or [S, N] -> [S, N]; [N]
     if given.ndim != 2 or classes.ndim != 1 or given.shape[1] != len(classes) or not given.size:
         raise EvaluationError(
             f"predictions must be [images] or [seeds, images] for the {classes.shape} true classes, "
             f"not {given.shape}"
         )
-    right: NDArray[np.bool_] = given == classes
+    right: NDArray[np.bool_] = given == classes  # [S, N] == [N] -> [S, N]
     return right
 
 
@@ -241,7 +242,7 @@ def _texts(right: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[floa
     variance, shown, squares = 0.0, 0.0, 0.0
     for runs, share in ((right, 1 / len(right)), (reference, 1 / len(reference) + one_more)):
         if len(runs) > 1:
-            between = float(runs.mean(1).var(ddof=1))
+            between = float(runs.mean(1).var(ddof=1))  # [S, N] -> [S] -> one
             variance += share * max(0.0, between - _noise_of_images(runs))
             shown += share * between
             squares += (share * between) ** 2 / (len(runs) - 1)
@@ -261,7 +262,7 @@ def _noise_of_images(right: NDArray[np.bool_]) -> float:
     The residual mean square of x - run mean - image mean + mean, over N.
     """
     seeds, images = right.shape
-    means, of_images = right.mean(1), right.mean(0)
+    means, of_images = right.mean(1), right.mean(0)  # [S, N] -> [S], [N]
     total = right.size * right.mean() * (1 - right.mean())
     between = images * ((means - means.mean()) ** 2).sum()
     across = seeds * ((of_images - of_images.mean()) ** 2).sum()
@@ -270,7 +271,7 @@ def _noise_of_images(right: NDArray[np.bool_]) -> float:
 
 
 def _several(right: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Runs that are all alike are one: such a method is not random."""
+    """Runs bool[S, N] that are all alike are one, bool[1, N]: such a method is not random."""
     return right[:1] if (right == right[0]).all() else right
 
 
@@ -280,7 +281,7 @@ def _interval(
 ) -> tuple[float, float]:  # fmt: skip
     """Percentiles over resampled images. Seeds are too few to resample: their part is drawn from a t
     distribution."""
-    draws = resampled_means(values, counts, rng, samples)
+    draws = resampled_means(values, counts, rng, samples)  # [V] -> [B]
     variance, freedom = texts
     if freedom < math.inf:
         mean = float(values @ counts) / counts.sum()
@@ -301,8 +302,8 @@ def _flip_test(
     sizes = np.unique(np.abs(values[values != 0]))
     if not len(sizes):
         return 1.0
-    each = np.array([counts[np.abs(values) == size].sum() for size in sizes])
-    sums = (2 * rng.binomial(each, 0.5, size=(samples, len(sizes))) - each) @ sizes
+    each = np.array([counts[np.abs(values) == size].sum() for size in sizes])  # [V] -> [U], U sizes
+    sums = (2 * rng.binomial(each, 0.5, size=(samples, len(sizes))) - each) @ sizes  # [B, U] @ [U] -> [B]
     return float((np.abs(sums) >= abs(int(values @ counts))).mean())
 
 
