@@ -22,7 +22,7 @@ from vlcls.encoders import Encoder, load_encoder
 from vlcls.encoders.open_clip import OpenClipEncoder
 from vlcls.errors import EncoderError
 from vlcls.explain.heatmaps import heat_map
-from vlcls.explain.heatmaps.towers import WHAT_WORKS
+from vlcls.explain.heatmaps.towers import what_works
 from vlcls.learning.tower import checkpointed_layers
 from vlcls.slots import Slot, encode_slotted, slotted_texts
 
@@ -154,7 +154,7 @@ def check_heat_map(encoder: Encoder, image: Any) -> None:
         with torch.enable_grad():
             found = heat_map(encoder, image, "a cat")
     except EncoderError as error:
-        assert WHAT_WORKS in str(error)
+        assert what_works() in str(error)
         trunk = getattr(getattr(encoder.modules, "visual", None), "trunk", None)
         assert type(trunk).__name__ != "VisionTransformer" or trunk.attn_pool is not None
         return

@@ -12,7 +12,7 @@ from conftest import MODELS
 from models import save_open_clip, save_transformers
 
 import vlcls
-from vlcls.encoders import FAMILIES, Encoder, load_encoder, placement
+from vlcls.encoders import FAMILIES, Encoder, families, load_encoder, placement
 from vlcls.encoders.open_clip import check_activation
 from vlcls.errors import EncoderError, MissingExtraError
 
@@ -142,7 +142,7 @@ def test_a_model_of_one_tower_is_refused(tmp_path: Path, model_folder):
 @pytest.mark.parametrize(("name", "extra"), [("hf", "transformers"), ("conse", "offline")])
 def test_a_missing_extra_is_named(name: str, extra: str, monkeypatch: pytest.MonkeyPatch):
     gone = FAMILIES[name].needs[0]
-    monkeypatch.setattr("vlcls.encoders.find_spec", lambda package: None if package == gone else object())
+    monkeypatch.setattr(families, "find_spec", lambda package: None if package == gone else object())
     with pytest.raises(MissingExtraError, match=rf'pip install "vlcls\[{extra}\]"') as caught:
         load_encoder(f"{name}:x")
     assert isinstance(caught.value, ImportError) and caught.value.extra == extra

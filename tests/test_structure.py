@@ -78,10 +78,10 @@ ALLOWED = {
         *("editing", "evaluation"),
     },
 }
-#: Reading and writing files, and checks of arguments: open to all parts.
+#: Reading and writing files, checks of arguments, and registries of parts: open to all parts.
 for allowed in ALLOWED.values():
-    allowed |= {"files", "arguments"}
-ALLOWED["files"] = ALLOWED["arguments"] = {"errors"}
+    allowed |= {"files", "arguments", "registry"}
+ALLOWED["files"] = ALLOWED["arguments"] = ALLOWED["registry"] = {"errors"}
 COMMAND_LINE = {"cli", "__main__", "__init__"}
 
 

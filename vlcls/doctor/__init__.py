@@ -15,6 +15,7 @@ from vlcls.doctor import images, scores, texts
 from vlcls.doctor.reference import Check, Reference, Verdict
 from vlcls.encoders import Encoder, load_encoder
 from vlcls.encoders.base import Precision
+from vlcls.encoders.families import family_of
 from vlcls.errors import VlclsError, VlclsWarning
 
 __all__ = ["PROBES", "Check", "Verdict", "examine", "examine_encoder"]
@@ -99,15 +100,7 @@ def _reason(error: Exception) -> str:
 
 
 def _reference(encoder: Encoder) -> Reference:
-    from vlcls.doctor import conse, open_clip, transformers
-    from vlcls.encoders.conse import ConseEncoder
-    from vlcls.encoders.open_clip import OpenClipEncoder
-    from vlcls.encoders.transformers import TransformersEncoder
-
-    if isinstance(encoder, OpenClipEncoder):
-        return open_clip.reference(encoder)
-    if isinstance(encoder, TransformersEncoder):
-        return transformers.reference(encoder)
-    if isinstance(encoder, ConseEncoder):
-        return conse.reference(encoder)
-    raise VlclsError(f"no reference is known for encoders of type {type(encoder).__name__}")
+    family = family_of(encoder)
+    if family is None or family.reference is None:
+        raise VlclsError(f"no reference is known for encoders of type {type(encoder).__name__}")
+    return family.reference(encoder)

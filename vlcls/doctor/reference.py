@@ -10,7 +10,7 @@ from typing import Literal
 from PIL import Image
 from torch import Tensor
 
-from vlcls.encoders import Encoder
+from vlcls.encoders.base import Encoder
 
 Verdict = Literal["pass", "warn", "fail", "skip"]
 Resize = Literal["crop", "squash", "pad"]

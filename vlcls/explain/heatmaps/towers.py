@@ -16,13 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlcls.encoders import Encoder
+from vlcls.encoders.families import FAMILIES, family_of
 from vlcls.errors import EncoderError
-
-WHAT_WORKS = (
-    "heat maps need an image tower that is a ViT (open_clip's or timm's, such as open_clip:ViT-B-16/openai "
-    "or open_clip:ViT-B-16-SigLIP/webli; or a CLIP, SigLIP, AltCLIP, Chinese-CLIP or CLIPSeg of "
-    "transformers, such as hf:openai/clip-vit-base-patch16 or hf:google/siglip-base-patch16-224), or conse"
-)
 
 Map = Callable[[Tensor], Tensor]
 
@@ -134,19 +129,25 @@ def tower_of(encoder: Encoder) -> Tower:
     Raises:
         EncoderError: It is none of the ViTs that are known; names what works.
     """
-    model = getattr(encoder, "model", None)
-    visual, vision = getattr(model, "visual", None), getattr(model, "vision_model", None)
-    if _is_open_clip_vit(visual):
-        return _open_clip_tower(visual)
-    if _is_timm_vit(visual):
-        return _timm_tower(visual)
-    if vision is not None and _is_transformers_vit(vision):
-        return _transformers_tower(model, vision)
-    unknown = next(each for each in (visual, vision, encoder) if each is not None)
-    what = type(getattr(unknown, "trunk", unknown)).__name__
-    if "VisionTransformer" in what and getattr(unknown, "attn_pool", None) is not None:
+    family = family_of(encoder)
+    if family is None or family.heat is None or family.heat.tower is None:
+        raise no_tower(encoder, encoder)
+    tower: Tower = family.heat.tower(encoder)
+    return tower
+
+
+def no_tower(encoder: Encoder, part: Any) -> EncoderError:
+    """For an encoder whose image tower, `part`, is none of the ViTs that are known."""
+    what = type(getattr(part, "trunk", part)).__name__
+    if "VisionTransformer" in what and getattr(part, "attn_pool", None) is not None:
         what += " with this kind of attention pooling"
-    raise EncoderError(f"{encoder.spec}: no heat map of a {what}: {WHAT_WORKS}")
+    return EncoderError(f"{encoder.spec}: no heat map of a {what}: {what_works()}")
+
+
+def what_works() -> str:
+    """Which encoders have heat maps, for errors."""
+    known = [family.heat.what for family in FAMILIES.values() if family.heat is not None]
+    return f"heat maps need {', '.join(known[:-1])}, or {known[-1]}"
 
 
 def block_inputs(encoder: Encoder, tower: Tower, pixels: Tensor) -> list[Tensor]:
@@ -184,45 +185,18 @@ def block_inputs(encoder: Encoder, tower: Tower, pixels: Tensor) -> list[Tensor]
         if not torch.allclose(own, rebuilt, rtol=0.01, atol=0.01 * float(own.abs().max())):
             raise EncoderError(
                 f"{encoder.spec}: its image tower has parts that plain blocks and plain attention pooling do "
-                f"not have, so that no heat map would be true of it: {WHAT_WORKS}"
+                f"not have, so that no heat map would be true of it: {what_works()}"
             )
     return found
 
 
-# ---- open_clip --------------------------------------------------------------------------------------------
-
-
-def _is_open_clip_vit(visual: Any) -> bool:
-    if type(visual).__name__ != "VisionTransformer" or visual.attn_pool is not None:
-        return False  # a timm trunk, a ResNet, CoCa's attention pooling
-    return all(type(block).__name__ == "ResidualAttentionBlock" for block in visual.transformer.resblocks)
-
-
-def _open_clip_tower(visual: Any) -> Tower:
-    blocks = tuple(
-        Block(
-            block,
-            block.ln_1,
-            _of_multihead(block.attn),
-            block.ls_1,
-            _chain(block.ln_2, block.mlp, block.ls_2),
-        )
-        for block in visual.transformer.resblocks
-    )
-
-    def project(x: Tensor) -> Tensor:
-        return x if visual.proj is None else x @ visual.proj
-
-    return Tower(blocks, 1, tuple(visual.patch_size), visual.ln_post, project)
-
-
-def _of_multihead(attention: nn.MultiheadAttention) -> Attention:
+def of_multihead(attention: nn.MultiheadAttention) -> Attention:
     """Of torch's own layer, which keeps its three input maps in one matrix."""
-    query, key, value = _split_linear(attention.in_proj_weight, attention.in_proj_bias, 3)
+    query, key, value = split_linear(attention.in_proj_weight, attention.in_proj_bias, 3)
     return Attention(attention.num_heads, query, key, value, attention.out_proj)
 
 
-def _split_linear(weight: Tensor, bias: Tensor | None, parts: int) -> list[Map]:
+def split_linear(weight: Tensor, bias: Tensor | None, parts: int) -> list[Map]:
     """The linear maps that were fused into one."""
 
     def linear(weight: Tensor, bias: Tensor | None) -> Map:
@@ -232,90 +206,7 @@ def _split_linear(weight: Tensor, bias: Tensor | None, parts: int) -> list[Map]:
     return [linear(*pair) for pair in zip(weight.chunk(parts), biases, strict=True)]
 
 
-# ---- timm, inside open_clip -------------------------------------------------------------------------------
-
-
-def _is_timm_vit(visual: Any) -> bool:
-    trunk: Any = getattr(visual, "trunk", None)
-    if type(trunk).__name__ != "VisionTransformer":
-        return False
-    pool = trunk.attn_pool
-    return pool is None or (type(pool).__name__ == "AttentionPoolLatent" and pool.latent_len == 1)
-
-
-def _timm_tower(visual: Any) -> Tower:
-    trunk: Any = visual.trunk
-    blocks = tuple(
-        Block(
-            block,
-            block.norm1,
-            _of_fused(block.attn.num_heads, block.attn.qkv, block.attn.proj),
-            block.ls1,
-            _chain(block.norm2, block.mlp, block.ls2),
-        )
-        for block in trunk.blocks
-    )
-    pooling = None if trunk.attn_pool is None else _of_latent(trunk.attn_pool)
-    project = _chain(trunk.fc_norm, trunk.head, visual.head)
-    embed = trunk.patch_embed
-    # Not `patch_size`: behind convolutions (ViTamin, MobileCLIP-B) a patch is a place of their last map.
-    patch = (embed.img_size[0] // embed.grid_size[0], embed.img_size[1] // embed.grid_size[1])
-    return Tower(blocks, trunk.num_prefix_tokens, patch, trunk.norm, project, pooling)
-
-
-def _of_fused(heads: int, fused: nn.Linear, out: nn.Module) -> Attention:
-    query, key, value = _split_linear(fused.weight, fused.bias, 3)
-    return Attention(heads, query, key, value, out)
-
-
-def _of_latent(pool: Any) -> AttentionPooling:
-    key, value = _split_linear(pool.kv.weight, pool.kv.bias, 2)
-    attention = Attention(pool.num_heads, pool.q, key, value, pool.proj)
-    return AttentionPooling(pool.latent, attention, _chain(pool.norm, pool.mlp))
-
-
-# ---- transformers -----------------------------------------------------------------------------------------
-
-
-def _is_transformers_vit(vision: Any) -> bool:
-    layers: Any = getattr(getattr(vision, "encoder", None), "layers", None) or ()
-    parts = ("layer_norm1", "self_attn", "layer_norm2", "mlp")
-    if not all(hasattr(layer, part) for layer in layers for part in parts):
-        return False
-    return len(layers) > 0 and all(hasattr(layer.self_attn, "q_proj") for layer in layers)  # not BLIP's
-
-
-def _transformers_tower(model: Any, vision: Any) -> Tower:
-    blocks = tuple(
-        Block(
-            layer,
-            layer.layer_norm1,
-            _of_transformers(layer.self_attn),
-            nn.Identity(),
-            _chain(layer.layer_norm2, layer.mlp),
-        )
-        for layer in vision.encoder.layers
-    )
-    project = getattr(model, "visual_projection", nn.Identity())
-    prefix = 1 if hasattr(vision.embeddings, "class_embedding") else 0
-    patch = tuple(vision.embeddings.patch_embedding.kernel_size)
-    head = getattr(vision, "head", None)
-    return Tower(
-        blocks, prefix, patch, vision.post_layernorm, project, None if head is None else _of_head(head)
-    )
-
-
-def _of_transformers(attention: Any) -> Attention:
-    return Attention(
-        attention.num_heads, attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj
-    )
-
-
-def _of_head(head: Any) -> AttentionPooling:
-    return AttentionPooling(head.probe, _of_multihead(head.attention), _chain(head.layernorm, head.mlp))
-
-
-def _chain(*steps: Map) -> Map:
+def chain(*steps: Map) -> Map:
     def run(x: Tensor) -> Tensor:
         for step in steps:
             x = step(x)
