@@ -5,15 +5,10 @@ Plain functions over scores [N, C], true classes [N] and predictions [N]; `docs/
 
 from vlcls.evaluation.metrics.accuracy import (
     ClassResult,
-    Metrics,
-    MultiLabelMetrics,
     class_table,
     confusion,
     mean_average_precision,
     mean_class_recall,
-    measure,
-    measure_multi_label,
-    measure_outcomes,
     top_k_accuracy,
     worst_pairs,
 )
@@ -33,7 +28,15 @@ from vlcls.evaluation.metrics.corruptions import (
     normalised_errors,
     relative_mean_corruption_error,
 )
+from vlcls.evaluation.metrics.entries import Metric
 from vlcls.evaluation.metrics.intervals import Estimate, bootstrap_intervals, mean_interval, proportion
+from vlcls.evaluation.metrics.measuring import (
+    Metrics,
+    MultiLabelMetrics,
+    measure,
+    measure_multi_label,
+    measure_outcomes,
+)
 from vlcls.evaluation.metrics.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.metrics.rationale_search import (
     Nearest,
@@ -70,6 +73,7 @@ __all__ = [
     "Group",
     "Groups",
     "LogitFit",
+    "Metric",
     "Metrics",
     "MultiLabelMetrics",
     "Nearest",

@@ -13,73 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, MissingExtraError
-from vlcls.evaluation.metrics.calibration import DEFAULT_BINS, bin_places, errors_of_bins
-from vlcls.evaluation.metrics.intervals import (
-    RESAMPLES,
-    Estimate,
-    at_most_one,
-    bootstrap_intervals,
-    proportion,
-)
-from vlcls.evaluation.metrics.per_image import Activation, Outcomes, checked, outcomes
+from vlcls.evaluation.metrics.intervals import Estimate, proportion
+from vlcls.evaluation.metrics.per_image import MultiLabel, checked, outcomes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """All figures of one classifier on images with one true class each.
-
-    Attributes:
-        images: N.
-        classes: C.
-        classes_with_images: How many of them `mean_class_recall` is the mean over.
-        activation: How logits became probabilities; decides what NLL and Brier score mean.
-        bins: Of the calibration errors.
-        top1, top5: Accuracies with Wilson intervals. No top-5 of five classes or fewer, where it is always 1.
-        mean_class_recall: Mean over classes of the part of their images that is predicted right.
-        nll, brier, ece, mce: See `vlcls.evaluation.metrics.calibration`; bootstrap intervals.
-    """
-
-    images: int
-    classes: int
-    classes_with_images: int
-    activation: Activation
-    bins: int
-    top1: Estimate
-    top5: Estimate | None
-    mean_class_recall: Estimate
-    nll: Estimate
-    brier: Estimate
-    ece: Estimate
-    mce: Estimate
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; every figure as {"value", "low", "high"}, or null."""
-        return {
-            name: value.to_json() if isinstance(value, Estimate) else value
-            for name, value in vars(self).items()
-        }
-
-
-@dataclass(frozen=True)
-class MultiLabelMetrics:
-    """Figures of one classifier on images with any number of true classes each.
-
-    Attributes:
-        images, classes: N and C.
-        classes_with_images: How many classes `mean_average_precision` is the mean over.
-        mean_average_precision: With a bootstrap interval.
-    """
-
-    images: int
-    classes: int
-    classes_with_images: int
-    mean_average_precision: Estimate
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"mean_average_precision": self.mean_average_precision.to_json()}
 
 
 @dataclass(frozen=True)
@@ -109,56 +47,6 @@ class ClassResult:
         return proportion(self.right, self.predicted)
 
 
-def measure(
-    logits: Any,
-    truth: Any,
-    activation: Activation = "softmax",
-    *,
-    bins: int = DEFAULT_BINS,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Metrics:
-    """All metrics of logits [N, C] for images of true classes [N]. See `outcomes` for the arguments."""
-    return measure_outcomes(
-        outcomes(logits, truth, activation), activation, bins=bins, seed=seed, resamples=resamples
-    )
-
-
-def measure_outcomes(
-    found: Outcomes,
-    activation: Activation = "softmax",
-    *,
-    bins: int = DEFAULT_BINS,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Metrics:
-    """The same from outcomes, which may have been `joined` from batches.
-
-    Args:
-        found: Of at least one image.
-        activation: What the outcomes were made with.
-        bins: Of the calibration errors.
-        seed, resamples: Of the bootstrap intervals.
-    """
-    right, places = found.right, bin_places(found.confidence, bins)
-    gaps = right - found.confidence
-
-    def figures(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        recall = _mean_recall(found.truth[rows], right[rows], found.classes)
-        errors = errors_of_bins(places[rows], gaps[rows], bins)
-        return np.array([recall, found.nll[rows].mean(), found.brier[rows].mean(), *errors])
-
-    recall, nll, brier, ece, mce = bootstrap_intervals(figures, len(found), seed=seed, resamples=resamples)
-    top1 = proportion(int(right.sum()), len(found))
-    top5 = proportion(int((found.rank < 5).sum()), len(found)) if found.classes > 5 else None
-    assert top1 is not None
-    seen = len(np.unique(found.truth))
-    return Metrics(
-        len(found), found.classes, seen, activation, bins, top1, top5,
-        at_most_one(recall), nll, brier, at_most_one(ece), at_most_one(mce),
-    )  # fmt: skip
-
-
 def top_k_accuracy(scores: Any, truth: Any, k: int = 1) -> float:
     """The part of images whose true class is among the k best.
 
@@ -179,10 +67,11 @@ def mean_class_recall(scores: Any, truth: Any) -> float:
     """
     table, classes = checked(scores, truth)
     places = classes.numpy()
-    return _mean_recall(places, table.argmax(1).numpy() == places, table.shape[1])
+    return mean_recall(places, table.argmax(1).numpy() == places, table.shape[1])
 
 
-def _mean_recall(truth: NDArray[np.int64], right: NDArray[np.bool_], classes: int) -> float:
+def mean_recall(truth: NDArray[np.int64], right: NDArray[np.bool_], classes: int) -> float:
+    """`mean_class_recall` of true classes [N] and of which are predicted right [N]."""
     counts = np.bincount(truth, minlength=classes)
     hits = np.bincount(truth, weights=right, minlength=classes)
     seen = counts > 0
@@ -202,24 +91,11 @@ def mean_average_precision(scores: Any, truth: Any) -> float:
         EvaluationError: Shapes that do not fit, NaN, or no image of any class.
         MissingExtraError: scikit-learn is not installed.
     """
-    table, labels = _checked_multi_label(scores, truth)
-    return _mean_average_precision(table, labels)
+    return average_precision_of(checked_multi_label(scores, truth))
 
 
-def measure_multi_label(
-    scores: Any, truth: Any, *, seed: int = 0, resamples: int = RESAMPLES
-) -> MultiLabelMetrics:
-    """All metrics of scores [N, C] for images of true classes [N, C]. See `mean_average_precision`."""
-    table, labels = _checked_multi_label(scores, truth)
-
-    def figures(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.array([_mean_average_precision(table[rows], labels[rows])])
-
-    (found,) = bootstrap_intervals(figures, len(table), seed=seed, resamples=resamples)
-    return MultiLabelMetrics(len(table), table.shape[1], int(labels.any(0).sum()), at_most_one(found))
-
-
-def _checked_multi_label(scores: Any, truth: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def checked_multi_label(scores: Any, truth: Any) -> MultiLabel:
+    """What `mean_average_precision` is of; for its arguments and errors see there."""
     table, given = (np.asarray(each.cpu() if hasattr(each, "cpu") else each) for each in (scores, truth))
     if table.ndim != 2 or table.shape != given.shape or not table.size:
         raise EvaluationError(
@@ -231,18 +107,19 @@ def _checked_multi_label(scores: Any, truth: Any) -> tuple[NDArray[np.float64], 
         raise EvaluationError("the scores hold NaN")
     if not given.any():
         raise EvaluationError("no image is of any class: there is no average precision")
-    return table, given.astype(bool)
+    return MultiLabel(table, given.astype(bool))
 
 
-def _mean_average_precision(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
+def average_precision_of(found: MultiLabel) -> float:
+    """`mean_average_precision` of checked scores; NaN where no image is of any class."""
     try:
         from sklearn.metrics import average_precision_score
     except ImportError as error:
         raise MissingExtraError("mean average precision", "evaluation") from error
-    seen = labels.any(0)
+    seen = found.labels.any(0)
     if not seen.any():  # a bootstrap sample of unlabelled images
         return float("nan")
-    return float(average_precision_score(labels[:, seen], scores[:, seen], average="macro"))
+    return float(average_precision_score(found.labels[:, seen], found.scores[:, seen], average="macro"))
 
 
 def confusion(predicted: Any, truth: Any, classes: int) -> csr_array:

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
-from vlcls.evaluation.metrics.per_image import Activation, checked, nlls, outcomes
+from vlcls.evaluation.metrics.per_image import DEFAULT_BINS, Activation, checked, nlls, outcomes
 
-DEFAULT_BINS = 15
 #: Temperatures looked at lie between e^-12 and e^12.
 _RANGE = 12.0
 

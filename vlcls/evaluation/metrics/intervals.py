@@ -28,10 +28,9 @@ class Estimate:
     def to_json(self) -> dict[str, float]:
         return asdict(self)
 
-
-def at_most_one(found: Estimate) -> Estimate:
-    """The estimate of something that is a part of a whole: a basic interval may reach above it."""
-    return Estimate(found.value, min(found.low, 1.0), min(found.high, 1.0))
+    def within(self, least: float, most: float) -> Estimate:
+        """With no end outside what the figure can be: a basic interval may reach beyond."""
+        return Estimate(self.value, *(min(max(end, least), most) for end in (self.low, self.high)))
 
 
 def proportion(right: int, count: int) -> Estimate | None:
@@ -58,11 +57,6 @@ def over_seeds(each: Sequence[Estimate]) -> Estimate:
         # A basic interval may lie beside its figure.
         ends.append(math.hypot(apart, seeds) if apart >= 0 else apart + seeds)
     return Estimate(value, value - ends[0], value + ends[1])
-
-
-def part_of_one(found: Estimate) -> Estimate:
-    """The estimate of a part of a whole: no end is outside 0..1."""
-    return Estimate(found.value, min(max(found.low, 0.0), 1.0), min(max(found.high, 0.0), 1.0))
 
 
 def mean_interval(values: Any, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate | None:
@@ -104,18 +98,19 @@ def bootstrap_intervals(
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    least: float = 0.0,
 ) -> list[Estimate]:
     """Figures of any kind with basic ("reverse percentile") bootstrap intervals.
 
     The basic interval takes out the bias that resampling adds to a calibration error, which only grows with
-    noise; a percentile interval can lie above the figure itself. Cut off at 0, since every metric here is at
-    least 0.
+    noise; a percentile interval can lie above the figure itself. Cut off at what the figures can be at least.
 
     Args:
         statistic: Rows of images int64[N], drawn with replacement, to figures float64[M].
         count: N.
         seed: Of the resampling.
         resamples: How many.
+        least: Of every figure.
     """
     if count < 1:
         raise EvaluationError("no images: nothing to resample")
@@ -123,5 +118,5 @@ def bootstrap_intervals(
     values = np.asarray(statistic(np.arange(count)), dtype=np.float64)
     drawn = np.stack([statistic(rng.integers(count, size=count)) for _ in range(resamples)])
     low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
-    ends = np.maximum(2 * values - high, 0), np.maximum(2 * values - low, 0)
+    ends = np.maximum(2 * values - high, least), np.maximum(2 * values - low, least)
     return [Estimate(*map(float, triple)) for triple in zip(values, *ends, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Activation = Literal["softmax", "sigmoid"]
 
+#: Of confidences, for calibration errors.
+DEFAULT_BINS = 15
 #: Scores in memory at once as float64, of which about five tables exist (16 MiB each).
 _ENTRIES_AT_ONCE = 2**21
 
@@ -35,6 +37,7 @@ class Outcomes:
         nll: float64, the negative log likelihood. Softmax: -log p of the true class. Sigmoid: that of C
             independent yes-or-no answers, -log p of the true class - sum of log (1 - p) of the others.
         brier: float64, sum over classes of (p - y)^2 with y = 1 for the true class and else 0.
+        bins: How many bins of confidences calibration errors over these images have.
     """
 
     classes: int
@@ -44,6 +47,7 @@ class Outcomes:
     confidence: NDArray[np.float64]
     nll: NDArray[np.float64]
     brier: NDArray[np.float64]
+    bins: int = DEFAULT_BINS
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -55,8 +59,26 @@ class Outcomes:
 
     def rows(self, rows: Any) -> Outcomes:
         """Those of some images: indices, or a mask [N]."""
-        arrays = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "classes"}
-        return Outcomes(self.classes, **{name: array[rows] for name, array in arrays.items()})
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+
+
+#: What an image has in `Outcomes`.
+_ARRAYS = tuple(each.name for each in fields(Outcomes) if each.name not in ("classes", "bins"))
+
+
+@dataclass(frozen=True, eq=False)
+class MultiLabel:
+    """Scores float64[N, C] of N images, and labels bool[N, C]: any number of true classes for each."""
+
+    scores: NDArray[np.float64]
+    labels: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def rows(self, rows: Any) -> MultiLabel:
+        """Those of some images: indices, or a mask [N]."""
+        return MultiLabel(self.scores[rows], self.labels[rows])
 
 
 def outcomes(logits: Any, truth: Any, activation: Activation = "softmax") -> Outcomes:
@@ -88,9 +110,8 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
     """
     if len({part.classes for part in parts}) != 1:
         raise EvaluationError(f"outcomes over {[part.classes for part in parts]} classes cannot be joined")
-    names = [each.name for each in fields(Outcomes) if each.name != "classes"]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Outcomes(parts[0].classes, **arrays)
+    arrays: dict[str, Any] = {n: np.concatenate([getattr(part, n) for part in parts]) for n in _ARRAYS}
+    return replace(parts[0], **arrays)
 
 
 def checked(scores: Any, truth: Any) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
-from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, over_seeds, part_of_one, proportion
+from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, over_seeds, proportion
 from vlcls.files.delimited import read_rows
 from vlcls.files.text import read_lines
 
@@ -236,7 +236,7 @@ class Group:
         """Mean over seeds, with an interval over images (Wilson's) and seeds; None without images."""
         each = [proportion(right, self.images) for right in self.right_of_seeds]
         found = [one for one in each if one is not None]
-        return part_of_one(over_seeds(found)) if found else None
+        return over_seeds(found).within(0.0, 1.0) if found else None
 
     def to_json(self) -> dict[str, Any]:
         accuracy = self.accuracy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +19,14 @@ from vlcls.errors import MissingExtraError
 
 #: Tokens of a name that the sentence encoder reads.
 _LONGEST = 128
+
+
+@dataclass(frozen=True)
+class FoundNames:
+    """The names found for N images, and the true ones."""
+
+    predicted: Sequence[str]
+    truth: Sequence[str]
 
 
 def cluster_accuracy(predictions: Sequence[str], targets: Sequence[str]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vlcls.evaluation.metrics.entries import main_metric
 from vlcls.evaluation.report.blocks import Answer, Answers, Block, Section, Table
 from vlcls.evaluation.report.section_rows import Results, Row, by, columns_of, main_figure, where
 
@@ -32,7 +33,7 @@ def _answer(results: Results, name: str, encoder: str, cells: Sequence[Row]) -> 
     own = [cell for cell in cells if not _control(results, cell["method"])] or list(cells)
     best = max(own, key=lambda cell: float(main_figure(cell)["value"]))
     figure = main_figure(best)
-    what = "mean average precision" if "mean_average_precision" in best["metrics"] else "top-1"
+    what = main_metric(best["metrics"]).title
     others = f", the best of {len(own)} methods" if len(own) > 1 else ""
     gain = next((g for g in results["gains"] if _same_place(g, best)), None)
     images = best["metrics"]["images"]

@@ -166,9 +166,9 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def points(value: float | None) -> str:
+def points(value: float | None, scale: float = 100, digits: int = 1) -> str:
     """A part of 1 in per cent, or a difference in points: "71.4", "−2.4"."""
-    return "" if value is None else _minus(f"{100 * value:.1f}")
+    return "" if value is None else _minus(f"{scale * value:.{digits}f}")
 
 
 def with_interval(estimate: Mapping[str, float] | None, scale: float = 100, digits: int = 1) -> str:

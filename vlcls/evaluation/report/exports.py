@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import EvaluationError
+from vlcls.evaluation.metrics.entries import metrics_of_cells
 from vlcls.evaluation.report.run_files import Predictions, read_predictions
 from vlcls.evaluation.report.run_folder import listed, write_files
 from vlcls.files.json_text import read_json, to_json
@@ -25,14 +26,8 @@ from vlcls.files.terminal import csv_cells
 _TASK = "zeroshot_classification"
 #: The folder of a file for each cell.
 _EACH = "clip_benchmark/"
-#: The columns of its CSV, in the order of the table that it publishes; those without a figure are left out.
-_COLUMNS = (
-    "acc1", "acc5", "mean_per_class_recall", "mean_average_precision",
-    "dataset", "model", "pretrained", "task", "language", "model_fullname",
-)  # fmt: skip
-_ESTIMATES = (
-    "top1", "top5", "mean_class_recall", "mean_average_precision", "nll", "brier", "ece", "mce",
-)  # fmt: skip
+#: The columns of its CSV behind those of metrics, in the order of the table that it publishes.
+_COLUMNS = ("dataset", "model", "pretrained", "task", "language", "model_fullname")
 _CONFUSION = ("set", "encoder", "method", "true", "predicted", "count", "true_id", "predicted_id")
 _LONGEST_NAME = 180
 
@@ -50,8 +45,9 @@ def write_exports(results: Mapping[str, Any], folder: Path) -> None:
     contents = _each(records, folder)
     contents["clip_benchmark.json"] = _json(records)
     rows = [_flat(record) for record in records]
-    columns = [name for name in _COLUMNS if any(name in row for row in rows)]
-    contents["clip_benchmark.csv"] = _csv(rows, columns)
+    known = [metric.clip_benchmark for metric in metrics_of_cells() if metric.clip_benchmark]
+    columns = [name for name in known if any(name in row for row in rows)]
+    contents["clip_benchmark.csv"] = _csv(rows, [*columns, *_COLUMNS] if rows else [])
     cells = [_summary(results, cell) for cell in results["cells"]]
     contents["summary.csv"] = _csv(cells, list(cells[0]) if cells else [])
     wrong = [row for cell in results["cells"] for row in _confusions(results, cell, folder)]
@@ -111,7 +107,11 @@ def clip_benchmark_record(results: Mapping[str, Any], cell: Mapping[str, Any]) -
         "model": model,
         "pretrained": f"{pretrained} [{cell['method']}]".strip(),
         "task": _TASK,
-        "metrics": _metrics(cell["metrics"]),
+        "metrics": {
+            metric.clip_benchmark: metric.elsewhere(cell["metrics"])
+            for metric in metrics_of_cells()
+            if metric.clip_benchmark and metric.name in cell["metrics"]
+        },
         "language": "en",
     }
 
@@ -125,20 +125,6 @@ def _model(spec: str) -> tuple[str, str]:
         return rest, ""
     model, _, pretrained = rest.partition("/")
     return model, pretrained
-
-
-def _metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    if "mean_average_precision" in metrics:
-        # A class without images counts as 0 there, and is left out here.
-        share = metrics["classes_with_images"] / metrics["classes"]
-        return {"mean_average_precision": metrics["mean_average_precision"]["value"] * share}
-    top5 = metrics["top5"]["value"] if metrics["top5"] else None
-    return {
-        "acc1": metrics["top1"]["value"],
-        # Without a fifth best there is none (NaN there, null here: both are empty in pandas); of five, all.
-        "acc5": 1.0 if metrics["classes"] == 5 else top5,
-        "mean_per_class_recall": metrics["mean_class_recall"]["value"],
-    }
 
 
 def _each(records: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, bytes]:
@@ -187,13 +173,10 @@ def _summary(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, A
     row |= {name: method.get(name) for name in ("spec", "control", "reference")}
     row |= {"prompts": cell["prompts"], "prompts_sha256": cell["prompts_sha256"], "seeds": len(cell["seeds"])}
     row |= {name: metrics[name] for name in ("images", "classes", "classes_with_images")}
-    for name in _ESTIMATES:
-        figure = metrics.get(name) or {}
-        row |= {
-            name: figure.get("value"),
-            f"{name}_low": figure.get("low"),
-            f"{name}_high": figure.get("high"),
-        }
+    for metric in metrics_of_cells():
+        figure = metrics.get(metric.name) or {}
+        ends = {"": "value", "_low": "low", "_high": "high"}
+        row |= {f"{metric.name}{end}": figure.get(key) for end, key in ends.items()}
     return row | {"gain": gain[0]["reason"] if gain else None}
 
 

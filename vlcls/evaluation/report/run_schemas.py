@@ -6,10 +6,13 @@ unknown is named. `results.json` is `Results`; a file in `cells/` is a `StoredCe
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from vlcls.evaluation.metrics.entries import metrics_of
+from vlcls.evaluation.metrics.per_image import MultiLabel, Outcomes
+from vlcls.evaluation.metrics.vocabulary_free import FoundNames
 from vlcls.files.schema import FileModel
 
 Text = Annotated[str, Field(min_length=1)]
@@ -47,26 +50,44 @@ class _Place(FileModel):
     method: Text
 
 
-class MetricsOf(FileModel):
+class _Figures(FileModel):
+    """Beside its fields a figure for each metric of whoever wrote it: some may be unknown here."""
+
+    model_config = ConfigDict(extra="allow")
+    measured: ClassVar[type]
+
+    @model_validator(mode="after")
+    def _possible(self) -> _Figures:
+        found = self.__pydantic_extra__ or {}
+        for metric in metrics_of(self.measured):
+            if metric.name in found:
+                figure = found[metric.name]
+                values = [*vars(figure).values()] if isinstance(figure, EstimateOf) else [figure]
+                if not all(metric.can_be(value) for value in values):
+                    raise ValueError(f"{metric.name} cannot be {', '.join(map(str, values))}")
+            elif metric.always:
+                raise ValueError(f"{metric.name} is missing")
+        return self
+
+
+class _Estimates(_Figures):
+    __pydantic_extra__: dict[str, EstimateOf | None] = Field(init=False)
+
+
+class MetricsOf(_Estimates):
+    measured = Outcomes
     images: Several
     classes: Several
     classes_with_images: Several
     activation: Literal["softmax", "sigmoid"]
     bins: Several
-    top1: PartEstimate
-    top5: PartEstimate | None
-    mean_class_recall: PartEstimate
-    nll: EstimateOf
-    brier: EstimateOf
-    ece: PartEstimate
-    mce: PartEstimate
 
 
-class MultiLabelMetricsOf(FileModel):
+class MultiLabelMetricsOf(_Estimates):
+    measured = MultiLabel
     images: Several
     classes: Several
     classes_with_images: Several
-    mean_average_precision: PartEstimate
 
 
 class SeedOf(FileModel):
@@ -118,12 +139,10 @@ class CellOf(_Place):
         return self
 
 
-class DiscoveryOf(_Place):
+class DiscoveryOf(_Place, _Figures):
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+    measured = FoundNames
     images: Several
-    cluster_accuracy: Part
-    macro_cluster_accuracy: Part
-    semantic_similarity: Signed
-    semantic_iou: Part
     fallbacks: Count
     names: tuple[tuple[str, Several], ...]
     predictions: Inside

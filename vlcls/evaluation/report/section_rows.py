@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from vlcls.evaluation.metrics.entries import main_metric
 from vlcls.evaluation.report.blocks import Column, Table
 
 Results = Mapping[str, Any]
@@ -39,8 +40,7 @@ def method_name(results: Results, method: str) -> str:
 
 def main_figure(cell: Row) -> Row:
     """Top-1, or mean average precision of a multi-label set."""
-    metrics = cell["metrics"]
-    found: Row = metrics["mean_average_precision"] if "mean_average_precision" in metrics else metrics["top1"]
+    found: Row = cell["metrics"][main_metric(cell["metrics"]).name]
     return found
 
 

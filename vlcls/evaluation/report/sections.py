@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vlcls.evaluation.metrics.entries import metrics_of_cells
 from vlcls.evaluation.report.blocks import (
     Block,
     Column,
@@ -108,19 +109,11 @@ def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: 
 
 
 def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
-    if "mean_average_precision" in cells[0]["metrics"]:
-        titles = ["#mean average precision"]
-    else:
-        titles = ["#top-1", "#top-5", "#mean class recall", "#NLL", "#Brier", "#ECE %"]
+    shown = [metric for metric in metrics_of_cells() if metric.in_report]
+    titles = [f"#{metric.title}" for metric in shown]
     rows = []
     for cell in cells:
-        metrics = cell["metrics"]
-        if len(titles) == 1:
-            figures = [with_interval(metrics["mean_average_precision"])]
-        else:
-            figures = [with_interval(metrics[key]) for key in ("top1", "top5", "mean_class_recall")]
-            figures += [with_interval(metrics[key], 1, 3) for key in ("nll", "brier")]
-            figures += [with_interval(metrics["ece"])]
+        figures = [with_interval(cell["metrics"].get(m.name), m.scale, m.digits) for m in shown]
         rows.append([method_name(results, cell["method"]), *figures, str(cell["prompts"])])
     caption = where(results, name, cells[0]["encoder"])
     return without_empty(Table(caption, columns_of("method", *titles, "#prompts"), rows))

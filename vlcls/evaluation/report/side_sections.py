@@ -3,6 +3,8 @@ what was wrong with the data."""
 
 from __future__ import annotations
 
+from vlcls.evaluation.metrics.entries import metrics_of
+from vlcls.evaluation.metrics.vocabulary_free import FoundNames
 from vlcls.evaluation.report.blocks import (
     Block,
     Column,
@@ -60,15 +62,16 @@ def discoveries(results: Results) -> Section | None:
     rows = results.get("discoveries") or []
     if not rows:
         return None
+    shown = [metric for metric in metrics_of(FoundNames) if metric.in_report]
     columns = columns_of(
-        "method", "#cluster accuracy", "#semantic similarity", "#semantic IoU", "#images",
-        "#without a candidate", "most frequent names",
+        "method", *(f"#{metric.title}" for metric in shown), "#images", "#without a candidate",
+        "most frequent names",
     )  # fmt: skip
     tables = []
     for (data, encoder), some in by(rows, "set", "encoder"):
         table = [
             [method_name(results, row["method"]),
-             *(points(row[name]) for name in ("cluster_accuracy", "semantic_similarity", "semantic_iou")),
+             *(points(row.get(m.name), m.scale, m.digits) for m in shown),
              str(row["images"]), str(row["fallbacks"] or ""),
              ", ".join(f"{name} ({count})" for name, count in row["names"])]
             for row in some

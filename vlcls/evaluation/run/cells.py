@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from vlcls import __version__
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.metrics.accuracy import Metrics, measure_multi_label, measure_outcomes
-from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, over_seeds, part_of_one
+from vlcls.evaluation.metrics.intervals import RESAMPLES
+from vlcls.evaluation.metrics.measuring import mean_over_seeds, measure_multi_label, measure_outcomes
 from vlcls.evaluation.metrics.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.metrics.robustness import over_groups
 from vlcls.evaluation.report.run_files import cell_name, read_predictions
@@ -123,7 +123,7 @@ def run_cell(
             measure_outcomes(one, cell.encoder.activation, resamples=max(100, resamples // len(found)))
             for one in found
         ]
-        result["metrics"] = _over_seeds(each).to_json()
+        result["metrics"] = mean_over_seeds(each).to_json()
         pairs = zip(cell.method.seeds, each, strict=True)
         result["per_seed"] = [{"seed": seed, "top1": one.top1.value} for seed, one in pairs]
         result["groups"] = _groups(data, found)
@@ -156,8 +156,7 @@ def _multi_label(made: Sequence[PromptClassifier], data: EmbeddedSet, resamples:
         measure_multi_label(np.concatenate(list(_scores(one, data))), data.membership, resamples=resamples)
         for one in made
     ]
-    found = over_seeds([one.mean_average_precision for one in each])
-    return replace(each[0], mean_average_precision=part_of_one(found)).to_json()
+    return mean_over_seeds(each).to_json()
 
 
 def _outcomes(made: PromptClassifier, data: EmbeddedSet) -> Outcomes:
@@ -167,20 +166,6 @@ def _outcomes(made: PromptClassifier, data: EmbeddedSet) -> Outcomes:
         parts.append(outcomes(scores, classes, made.activation))
         start += len(scores)
     return joined(parts)
-
-
-def _over_seeds(each: Sequence[Metrics]) -> Metrics:
-    """Means over seeds; their intervals have the spread between seeds in them."""
-    first = each[0]
-    if len(each) == 1:
-        return first
-    means: dict[str, Any] = {}
-    for name, value in vars(first).items():
-        if isinstance(value, Estimate):
-            found = over_seeds([getattr(one, name) for one in each])
-            unbounded = name in ("nll", "brier")
-            means[name] = replace(found, low=max(found.low, 0.0)) if unbounded else part_of_one(found)
-    return replace(first, **means)
 
 
 def _groups(data: EmbeddedSet, found: Sequence[Outcomes]) -> dict[str, Any]:

@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vlcls import __version__
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.metrics.vocabulary_free import (
-    cluster_accuracy,
-    macro_cluster_accuracy,
-    semantic_iou,
-    semantic_similarity,
-)
+from vlcls.evaluation.metrics.entries import metrics_of
+from vlcls.evaluation.metrics.vocabulary_free import FoundNames
 from vlcls.evaluation.run.cell_files import read_cell, write_cell, write_predictions
 from vlcls.evaluation.run.cells import file_name
 from vlcls.evaluation.run.embedded import EmbeddedSet
@@ -80,10 +76,7 @@ def judged_names(
         "encoder": encoder.spec,
         "method": method.spec,
         "images": len(data),
-        "cluster_accuracy": cluster_accuracy(names, truth),
-        "macro_cluster_accuracy": macro_cluster_accuracy(names, truth),
-        "semantic_similarity": semantic_similarity(names, truth),
-        "semantic_iou": semantic_iou(names, truth),
+        **{metric.name: metric.figure(FoundNames(names, truth)) for metric in metrics_of(FoundNames)},
         "fallbacks": sum(each.fallback for each in found),
         "names": [list(pair) for pair in Counter(names).most_common(_NAMES)],
         **written,
