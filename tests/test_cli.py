@@ -231,7 +231,8 @@ def test_interrupted_and_cut_off(run, photos, spec, monkeypatch):
     for error, expected in ((KeyboardInterrupt, 130), (BrokenPipeError, 141)):
         with monkeypatch.context() as patch:
             patch.setattr(
-                "vlcls.cli.classify.write_jsonl", lambda *_, error=error: (_ for _ in ()).throw(error)
+                "vlcls.cli.commands.classify.write_jsonl",
+                lambda *_, error=error: (_ for _ in ()).throw(error),
             )
             patch.setattr("os.dup2", lambda *_: None)
             code, _, err = run("classify", photos, "-l", "cat,dog", "-e", spec, "-f", "jsonl")

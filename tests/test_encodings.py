@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vlcls.cli.bias import _words
+from vlcls.cli.commands.bias import _words
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import VlclsError
 from vlcls.evaluation.data.shards import read_class_names

@@ -133,7 +133,8 @@ def test_every_number_of_every_command_is_finite(monkeypatch: pytest.MonkeyPatch
                 continue
             for value in (math.nan, math.inf, -math.inf):
                 tried += 1
-                with pytest.raises(typer.BadParameter, match="no finite number"):
+                raised = pytest.raises(typer.BadParameter, match="no finite number")
+                with raised, typer.Context(command):
                     command.callback(**{name: value})
                     pytest.fail(f"{path} {name} takes {value}")
     assert tried >= 3 * 15

@@ -215,7 +215,7 @@ def test_ids_are_names_where_none_were_given(photos: Path) -> None:
     }
     from vlcls.classifiers import Prediction
     from vlcls.classifiers.vocabulary_free import Naming
-    from vlcls.cli.discover import _write_jsonl
+    from vlcls.cli.commands.discover import _write_jsonl
 
     stream = io.StringIO()
     _write_jsonl(

@@ -24,7 +24,7 @@ from test_store import ENCODER, IDENTITY, WIDTH, key_of, opened, put, row_of, se
 from typer.testing import CliRunner
 
 import vlcls
-from vlcls.cli.cache import app
+from vlcls.cli import app
 from vlcls.encoders import Encoder
 from vlcls.errors import VlclsError, VlclsWarning
 from vlcls.store import EmbeddingStore, Identity, Partition
@@ -435,7 +435,7 @@ def shards_named(folder: Path) -> list[Path]:
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(app, ["cache", *arguments])
 
 
 @pytest.fixture

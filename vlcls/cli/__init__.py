@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import sys
 import traceback
 import warnings
-from functools import wraps
 from typing import Annotated, Any, NoReturn
 
 import typer
-import typer.core
 
 from vlcls import __version__
-from vlcls.cli import (
-    audit,
-    bias,
-    cache,
-    captions,
-    classify,
-    compare,
-    describe,
-    descriptors,
-    discover,
-    edit,
-    encoders,
-    evaluate,
-    explain,
-    learn_names,
-    names,
-)
+from vlcls.cli import commands
+from vlcls.cli.command import CommandGroup, add_commands
 from vlcls.cli.terminal import forget_stdout, prepare_streams, say, styled
 from vlcls.errors import VlclsError, VlclsWarning, cut_message
 from vlcls.files.terminal import printable
@@ -40,12 +22,8 @@ from vlcls.files.terminal import printable
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
 
-class _Group(typer.core.TyperGroup):
-    """Catches what Typer would turn into an exit code of its own, and numbers that are none."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        _refuse_nan(self)
+class _Main(CommandGroup):
+    """Catches what Typer would turn into an exit code of its own."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -60,28 +38,9 @@ class _Group(typer.core.TyperGroup):
             raise
 
 
-def _refuse_nan(command: Any) -> None:
-    """Make all commands below one refuse NaN and infinity for any number: ranges of options let NaN pass."""
-    for below in getattr(command, "commands", {}).values():
-        _refuse_nan(below)
-    own = command.callback
-    if own is None:
-        return
-
-    @wraps(own)
-    def finite(*arguments: Any, **options: Any) -> Any:
-        for name, value in options.items():
-            for each in value if isinstance(value, (list, tuple)) else (value,):
-                if isinstance(each, float) and not math.isfinite(each):
-                    raise typer.BadParameter(f"--{name.replace('_', '-')}: {each} is no finite number")
-        return own(*arguments, **options)
-
-    command.callback = finite
-
-
 app = typer.Typer(
     name="vlcls",
-    cls=_Group,
+    cls=_Main,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -98,25 +57,7 @@ app = typer.Typer(
 Results go to standard output, everything else to standard error. Exit codes: 0 all well, 1 the command
 failed, 2 it was mistyped, 3 it finished but some images could not be read.""",
 )
-app.command("classify")(classify.classify)
-app.command("build")(classify.build)
-app.command("demo")(classify.demo)
-app.command("encoders")(encoders.encoders)
-app.command("doctor")(encoders.doctor)
-app.command("templates")(encoders.templates)
-app.command("describe")(describe.describe)
-app.command("explain")(explain.explain)
-app.command("edit")(edit.edit)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("discover")(discover.discover)
-app.command("bias")(bias.bias)
-descriptors.app.command("audit")(audit.audit)
-app.add_typer(descriptors.app, name="descriptors")
-app.add_typer(captions.app, name="captions")
-app.command("learn-names")(learn_names.learn_names)
-app.add_typer(names.app, name="names")
-app.add_typer(cache.app, name="cache")
+add_commands(app, commands)
 
 _debug = False
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlcls.cli.command import command
 from vlcls.cli.options import (
     MODEL,
     AggregateOption,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DATA, SERVER = "Images", "Server and session"
 
 
+@command()
 def edit(
     context: typer.Context,
     given: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlcls.cli.command import command
 from vlcls.cli.options import CLASSES, MODEL, OUTPUT, CleanNames, EncoderSpec, LabelsFile, found_labels
 from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import bar, status
@@ -40,6 +41,7 @@ class StyleName(str, Enum):
     sentences = "sentences"
 
 
+@command()
 def describe(
     labels: Annotated[
         str | None, typer.Argument(metavar="LABELS", help='Class names: "cat,dog,red panda".')

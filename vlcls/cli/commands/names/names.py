@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.command import command
+from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.learning import (
     IMAGE_COLUMN,
     LABEL_COLUMN,
@@ -57,12 +58,11 @@ if TYPE_CHECKING:
     from vlcls.explain import NameReading, NameSuggestion
     from vlcls.labels import Labels
 
-app = typer.Typer(no_args_is_help=True, help="Read learned names, add classes, test them.")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of `vlcls learn-names`.")]
 
 
-@app.command()
+@command()
 def inspect(
     context: typer.Context,
     folder: Folder,
@@ -160,7 +160,7 @@ def inspect(
         raise typer.Exit(SOME_IMAGES_FAILED)
 
 
-@app.command()
+@command()
 def add(
     context: typer.Context,
     folder: Folder,
@@ -191,7 +191,7 @@ def add(
         say(f"{output}: {len(more.labels)} classes, {len(new)} of them new", err=True)
 
 
-@app.command("base-to-novel")
+@command("base-to-novel")
 def base_to_novel(
     dataset: Dataset,
     labels: LabelsText = None,

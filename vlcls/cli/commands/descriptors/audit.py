@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.command import command
+from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
     OUTPUT,
     AggregateOption,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _COLOURS = {"helps": "green", "hurts": "bold red", "never matters": "dim"}
 
 
+@command()
 def audit(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of descriptors, or a built-in set.")],
     images: Annotated[

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from vlcls.cli.captions import TrustIndex, opened_database
-from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.command import command
+from vlcls.cli.commands.captions.databases import TrustIndex, opened_database
+from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
     CLASSES,
     OUTPUT,
@@ -48,6 +49,7 @@ class NamingChoice(str, Enum):
     wordnet = "wordnet"
 
 
+@command()
 def discover(
     images: Annotated[
         list[str],
@@ -188,7 +190,7 @@ def _method(
     trust_index: bool,
     **cased: Any,
 ) -> NamingMethod:
-    from vlcls.cli.captions import loaded_encoder
+    from vlcls.cli.commands.captions.databases import loaded_encoder
 
     if method is NamingChoice.wordnet:
         encoder = loaded_encoder(*model)

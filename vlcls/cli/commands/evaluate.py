@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.command import command
+from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import MODEL, OUTPUT, BatchSize, Cache, Device, PrecisionOption, Workers
 from vlcls.cli.output import folder_to_write
 from vlcls.cli.progress import bar, is_main_process, status
@@ -21,6 +22,7 @@ DATA, METHODS = "Data", "Methods"
 _COLOURS = {"what the text says": "green", "ensembling alone": "yellow", "worse": "red"}
 
 
+@command()
 def evaluate(
     data: Annotated[
         list[str] | None,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.command import command
+from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
     CLASSES,
     OUTPUT,
@@ -49,6 +50,7 @@ class BiasFormat(str, Enum):
     json = "json"
 
 
+@command()
 def bias(
     data: Annotated[
         str,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from vlcls.cli.command import command
 from vlcls.cli.options import OUTPUT, Output
 from vlcls.cli.output import chosen_format, file_to_write, json_text, opened
 from vlcls.cli.progress import status
@@ -28,6 +29,7 @@ class CompareFormat(str, Enum):
     json = "json"
 
 
+@command()
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A folder that `vlcls evaluate` wrote.")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, compared with the first.")],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from vlcls.cli.command import command
 from vlcls.cli.options import (
     CLASSES,
     OUTPUT,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 SOME_IMAGES_FAILED = 3
 
 
+@command()
 def classify(
     context: typer.Context,
     images: Annotated[
@@ -156,6 +158,7 @@ def classify(
     )  # fmt: skip
 
 
+@command()
 def build(
     output: OutputFolder,
     labels: LabelsText = None,
@@ -189,6 +192,7 @@ def build(
         say(f"{output}: {len(ready.labels)} classes, {len(ready.prompts)} prompts", err=True)
 
 
+@command()
 def demo() -> None:
     """Classify some real photographs that come with scikit-image, offline."""
     from vlcls.demo import DEMO_LABELS, demo_photos

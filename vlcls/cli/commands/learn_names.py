@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.command import command
+from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.learning import (
     IMAGE_COLUMN,
     LABEL_COLUMN,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from vlcls.learning import NameLearning
 
 
+@command()
 def learn_names(
     context: typer.Context,
     dataset: Dataset,

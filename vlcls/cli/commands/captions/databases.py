@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlcls.cli.command import command
 from vlcls.cli.options import OUTPUT, Cache, Device, EncoderSpec, Precision, PrecisionOption
 from vlcls.cli.output import folder_to_write, json_text
 from vlcls.cli.progress import bar, is_main_process, status
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from vlcls.encoders import Encoder
     from vlcls.retrieval import CaptionDatabase
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Databases of captions: where `vlcls discover` finds names for images.",
-)
 
 Database = Annotated[
     str,
@@ -45,7 +42,7 @@ class CaptionFormat(str, Enum):
     jsonl = "jsonl"
 
 
-@app.command()
+@command()
 def build(
     source: Annotated[
         str,
@@ -110,7 +107,7 @@ def build(
     say(f"index {_index_line(report.index)}", err=True)
 
 
-@app.command()
+@command()
 def info(database: Database, trust_index: TrustIndex = False) -> None:
     """Show what a database holds, without loading an encoder."""
     from rich.filesize import decimal
@@ -136,7 +133,7 @@ def info(database: Database, trust_index: TrustIndex = False) -> None:
         say(f"  {row:>9,}  {captions[row]}")
 
 
-@app.command()
+@command()
 def search(
     database: Database,
     query: Annotated[str | None, typer.Argument(help="A text to search with.")] = None,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
-from vlcls.cli.classify import SOME_IMAGES_FAILED
+from vlcls.cli.command import command
+from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
     CLASSES,
     OUTPUT,
@@ -53,6 +54,7 @@ class EvidenceFormat(str, Enum):
     jsonl = "jsonl"
 
 
+@command()
 def explain(
     context: typer.Context,
     images: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlcls.cli.command import command
 from vlcls.cli.evidence import FlipsFile, Images, show_effect
 from vlcls.cli.options import (
     AggregateOption,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
     from vlcls.descriptors.parsing import FileFormat
 
-app = typer.Typer(
-    help="Look at, check, convert and edit descriptor sets.", no_args_is_help=True, rich_markup_mode="rich"
-)
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A descriptor file, or a built-in set.")]
 ClassName = Annotated[str, typer.Argument(metavar="CLASS", help="A class, by name or id.")]
@@ -58,7 +56,7 @@ class Lines(str, Enum):
     jsonl = "jsonl"
 
 
-@app.command("list")
+@command("list")
 def list_sets() -> None:
     """List the built-in sets."""
     from vlcls.descriptors import descriptor_names, read_descriptors
@@ -68,7 +66,7 @@ def list_sets() -> None:
         say(f"{name}: {len(found.labels)} classes, {len(found)} {found.style}")
 
 
-@app.command()
+@command()
 def validate(
     file: File,
     labels: LabelsText = None,
@@ -108,7 +106,7 @@ def validate(
         raise typer.Exit(1)
 
 
-@app.command()
+@command()
 def show(
     file: File,
     classes: Annotated[list[str] | None, typer.Argument(metavar="[CLASS...]", help="Only these.")] = None,
@@ -132,7 +130,7 @@ def show(
             say(styled(f"{name}: {', '.join(notes)}", dim=True))
 
 
-@app.command()
+@command()
 def convert(
     file: File,
     output: Annotated[
@@ -154,7 +152,7 @@ def convert(
     _write(read_descriptors(file), output, "plain" if to is Target.plain else "vlcls")
 
 
-@app.command()
+@command()
 def diff(
     before: Annotated[str, typer.Argument(metavar="BEFORE", help="A file or built-in set.")],
     after: Annotated[str, typer.Argument(metavar="AFTER", help="A file or built-in set.")],
@@ -189,7 +187,7 @@ def diff(
         )  # fmt: skip
 
 
-@app.command()
+@command()
 def add(
     file: File,
     class_name: ClassName,
@@ -217,7 +215,7 @@ def add(
     _finish(before, after, file, output, images, encoder, templates, phrasing, aggregate, flips, cache)
 
 
-@app.command()
+@command()
 def remove(
     file: File,
     class_name: ClassName,
@@ -241,7 +239,7 @@ def remove(
     _finish(before, after, file, output, images, encoder, templates, phrasing, aggregate, flips, cache)
 
 
-@app.command()
+@command()
 def replace(
     file: File,
     class_name: ClassName,
@@ -264,7 +262,7 @@ def replace(
     _finish(before, after, file, output, images, encoder, templates, phrasing, aggregate, flips, cache)
 
 
-@app.command()
+@command()
 def reweight(
     file: File,
     class_name: ClassName,
@@ -287,7 +285,7 @@ def reweight(
     _finish(before, after, file, output, images, encoder, templates, phrasing, aggregate, flips, cache)
 
 
-@app.command()
+@command()
 def rename(
     file: File,
     old: Annotated[str, typer.Argument(metavar="OLD", help="A class, by name or id.")],

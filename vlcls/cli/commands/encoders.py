@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
-from vlcls.cli.classify import Device, PrecisionOption
+from vlcls.cli.command import command
+from vlcls.cli.commands.classify import Device, PrecisionOption
 from vlcls.cli.terminal import say
 
 
+@command()
 def encoders() -> None:
     """List the families of encoders, what is installed, and what to install for the rest."""
     from vlcls.cli.console import Console
@@ -25,6 +27,7 @@ def encoders() -> None:
     console.print("\nCheck one with: vlcls doctor SPEC")
 
 
+@command()
 def templates(
     name: Annotated[str | None, typer.Argument(help="Show this set's templates, or a file's.")] = None,
 ) -> None:
@@ -45,6 +48,7 @@ def templates(
         say(f"{known:16} {len(rest) + 1:3}  {first}")
 
 
+@command()
 def doctor(
     spec: Annotated[str, typer.Argument(help="The encoder, as for `classify --encoder`.")],
     device: Device = None,

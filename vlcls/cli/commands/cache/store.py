@@ -6,20 +6,14 @@ from typing import Annotated
 
 import typer
 
+from vlcls.cli.command import command
 from vlcls.cli.terminal import say
-
-app = typer.Typer(
-    no_args_is_help=True,
-    help="""The store of embeddings on disk: what was encoded once is not encoded again.
-
-It lives in the user's cache folder, or in the folder that the variable VLCLS_CACHE names.""",
-)
 
 #: Files named one by one.
 _MOST = 20
 
 
-@app.command()
+@command()
 def info() -> None:
     """Show where the store is and what is in it."""
     from rich.filesize import decimal
@@ -43,7 +37,7 @@ def info() -> None:
     Console().print(table)
 
 
-@app.command()
+@command()
 def verify() -> None:
     """Read everything in the store; delete files that are damaged, or hold another encoder's embeddings.
 
@@ -63,7 +57,7 @@ def verify() -> None:
     raise typer.Exit(int(bool(found.bad)))
 
 
-@app.command()
+@command()
 def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:

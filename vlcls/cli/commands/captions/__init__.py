@@ -1,0 +1,3 @@
+"""Databases of captions: where `vlcls discover` finds names for images."""
+
+ORDER = ("build", "info", "search")

@@ -1,0 +1,3 @@
+"""Read learned names, add classes, test them."""
+
+ORDER = ("inspect", "add", "base-to-novel")
