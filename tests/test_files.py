@@ -24,6 +24,7 @@ from vlcls.errors import LabelError, OutputError, VlclsError
 from vlcls.files.arrays import read_npy, read_npz
 from vlcls.files.hashes import check_hashes, file_sha256
 from vlcls.files.json_text import MAX_DEPTH, parse_json, read_json, to_json
+from vlcls.files.lazy import Lazy
 from vlcls.files.parquet import read_parquet
 from vlcls.files.reading import read_bytes
 from vlcls.files.schema import FileModel
@@ -434,3 +435,14 @@ def test_a_file_of_the_user_in_the_place_of_a_lock_stays_as_it_is(tmp_path: Path
     with pytest.raises(OutputError, match=r"\.lock is in the way"), locked(tmp_path, "another run"):
         pass
     assert (tmp_path / ".lock").read_text() == "mine"
+
+
+@given(st.integers(0, 6), st.integers(-8, 8), st.slices(6))
+def test_a_lazy_sequence_is_read_like_a_list(count: int, index: int, piece: slice):
+    lazy, whole = Lazy(count, "abcdef".__getitem__), list("abcdef"[:count])
+    assert (len(lazy), list(lazy), lazy[piece]) == (count, whole, whole[piece])
+    if -count <= index < count:
+        assert lazy[index] == whole[index]
+    else:
+        with pytest.raises(IndexError):
+            lazy[index]

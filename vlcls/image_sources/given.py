@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, overload
+from functools import partial
+from typing import Any
 
 from PIL import Image
 
 from vlcls.errors import ImageError
+from vlcls.files.lazy import Lazy
 from vlcls.image_sources.finding import expand
 from vlcls.image_sources.kinds import FilesLeftOut
 from vlcls.image_sources.sources import DatasetRow, ImageSource, base64_bytes, is_encoded
@@ -30,26 +32,6 @@ _PATH_FIELDS = (
 )
 
 _ENCODED = (bytes, bytearray, memoryview)
-
-
-class _ColumnSources(Sequence[ImageSource]):
-    """The rows of a column as image sources; holds the column and not one image."""
-
-    def __init__(self, column: Sequence[Any]) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    @overload
-    def __getitem__(self, index: int) -> ImageSource: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ImageSource]: ...
-    def __getitem__(self, index: int | slice) -> ImageSource | list[ImageSource]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        index = range(len(self))[index]  # negative ones, and IndexError, as in a list
-        return ImageSource(f"image {index}", DatasetRow(self._column, index))
 
 
 def as_sources(images: Any) -> Sequence[ImageSource]:
@@ -78,7 +60,7 @@ def as_sources(images: Any) -> Sequence[ImageSource]:
     """
     column = _dataset_column(images)
     if column is not None:
-        return _ColumnSources(column)
+        return Lazy(len(column), partial(_source_in, column))
     left_out = FilesLeftOut()
     sources: list[ImageSource] = []
     for item in _items(images):
@@ -93,6 +75,10 @@ def as_sources(images: Any) -> Sequence[ImageSource]:
             sources.append(ImageSource(where, None if blank else _datum(item, where)))
     left_out.say()
     return sources
+
+
+def _source_in(column: Sequence[Any], index: int) -> ImageSource:
+    return ImageSource(f"image {index}", DatasetRow(column, index))
 
 
 def _is_base64(item: Any) -> bool:

@@ -19,7 +19,7 @@ from vlcls.files.arrays import read_npy
 from vlcls.files.parquet import read_parquet
 from vlcls.retrieval.database import CaptionDatabase, DatabaseInfo
 from vlcls.retrieval.index import IndexInfo, exact_index, in_float32, read_index
-from vlcls.retrieval.parts import Captions, arrow
+from vlcls.retrieval.parts import arrow, captions_of
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
@@ -45,7 +45,7 @@ def open_clip_retrieval(folder: Path, encoder: Encoder, *, trust_index: bool = F
         CaptionError: No captions, or not as many as there are vectors.
         EncoderMismatchError: The captions were embedded with another model.
     """
-    captions = Captions(_metadata(folder))
+    captions = captions_of(_metadata(folder))
     blocks = _embeddings(folder)
     if trust_index:
         index, found = read_index(folder / INDEX, None), INDEX

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import CaptionError, MissingExtraError
+from vlcls.files.lazy import Lazy
 from vlcls.files.reading import regular_file
 from vlcls.files.writing import write_atomically
 
@@ -19,23 +21,13 @@ from vlcls.files.writing import write_atomically
 PART = re.compile(r"captions-\d{6,}\.arrow")
 
 
-class Captions(Sequence[str]):
+def captions_of(column: Any) -> Sequence[str]:
     """A column of texts in Arrow files: one is read when it is asked for."""
+    return Lazy(len(column), partial(_caption, column))
 
-    def __init__(self, column: Any) -> None:
-        self._column = column
 
-    def __len__(self) -> int:
-        return len(self._column)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        return self._column[range(len(self))[index]].as_py() or ""
+def _caption(column: Any, index: int) -> str:
+    return column[index].as_py() or ""
 
 
 def arrow() -> Any:
@@ -102,7 +94,7 @@ def read_part(path: Path, dtype: str, dimension: int | None = None) -> tuple[Any
     return column, block
 
 
-def read_parts(folder: Path, dtype: str, dimension: int) -> tuple[Captions, list[NDArray[Any]]]:
+def read_parts(folder: Path, dtype: str, dimension: int) -> tuple[Sequence[str], list[NDArray[Any]]]:
     """All captions of a folder, and their embeddings, an array [n, D] a part; nothing is loaded.
 
     Raises:
@@ -114,14 +106,7 @@ def read_parts(folder: Path, dtype: str, dimension: int) -> tuple[Captions, list
     column = arrow().chunked_array(
         [chunk for column, _ in parts for chunk in column.chunks], arrow().string()
     )
-    return Captions(column), [block for _, block in parts]
-
-
-def texts_of(captions: Captions, at_once: int = 1 << 14) -> Any:
-    """All captions in order, read a block at a time."""
-    column: Any = captions._column
-    for start in range(0, len(captions), at_once):
-        yield from column.slice(start, at_once).to_pylist()
+    return captions_of(column), [block for _, block in parts]
 
 
 def rounded(embeddings: NDArray[np.float32], dtype: str) -> NDArray[Any]:

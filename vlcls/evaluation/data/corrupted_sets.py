@@ -12,14 +12,16 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
-from typing import Any, overload
+from typing import Any
 
 from PIL import Image
 
 from vlcls.errors import EvaluationError, MissingExtraError
 from vlcls.evaluation.data.parts import EvaluationSet, LabelledPart
 from vlcls.evaluation.metrics.corruptions import ALEXNET, SEVERITIES
+from vlcls.files.lazy import Lazy
 from vlcls.image_sources import DatasetRow, ImageSource
 from vlcls.images import decode, load_source
 
@@ -32,47 +34,6 @@ CROPPED_SIDE = 224
 _SEEDED = ("impulse_noise", "glass_blur")
 #: The library draws from NumPy's global state, which is everyone's.
 _LOCK = threading.Lock()
-
-
-class _CorruptedImages(Sequence[Image.Image]):
-    """The images of some sources, corrupted when they are asked for."""
-
-    def __init__(self, sources: Sequence[ImageSource], corruption: str, severity: int, seed: int) -> None:
-        self._sources = sources
-        self._recipe = (corruption, severity, seed)
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    @overload
-    def __getitem__(self, index: int) -> Image.Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Image.Image]: ...
-    def __getitem__(self, index: int | slice) -> Image.Image | list[Image.Image]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        return corrupted_image(self._sources[index], *self._recipe)
-
-
-class _CorruptedSources(Sequence[ImageSource]):
-    """Sources whose images are corrupted by whoever reads them."""
-
-    def __init__(self, sources: Sequence[ImageSource], images: _CorruptedImages) -> None:
-        self._sources = sources
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    @overload
-    def __getitem__(self, index: int) -> ImageSource: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ImageSource]: ...
-    def __getitem__(self, index: int | slice) -> ImageSource | list[ImageSource]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        index = range(len(self))[index]
-        return ImageSource(self._sources[index].name, DatasetRow(self._images, index))
 
 
 def corrupted(given: EvaluationSet, corruption: str, severity: int, seed: int = 0) -> EvaluationSet:
@@ -95,8 +56,9 @@ def corrupted(given: EvaluationSet, corruption: str, severity: int, seed: int = 
 
     def parts(limit: int | None) -> Iterator[LabelledPart]:
         for part in given.parts(limit):
-            images = _CorruptedImages(part.sources, corruption, severity, seed)
-            yield LabelledPart(_CorruptedSources(part.sources, images), part.truth, part.groups)
+            count, makes = len(part.sources), partial(_corrupted, part.sources, (corruption, severity, seed))
+            sources = Lazy(count, partial(_source, part.sources, Lazy(count, makes)))
+            yield LabelledPart(sources, part.truth, part.groups)
 
     recipe = {"corruption": corruption, "severity": str(severity), "corruption_seed": str(seed)}
     return replace(
@@ -105,6 +67,14 @@ def corrupted(given: EvaluationSet, corruption: str, severity: int, seed: int = 
         parts=parts,
         source={**given.source, **recipe},
     )
+
+
+def _corrupted(sources: Sequence[ImageSource], recipe: tuple[str, int, int], index: int) -> Image.Image:
+    return corrupted_image(sources[index], *recipe)
+
+
+def _source(sources: Sequence[ImageSource], images: Sequence[Image.Image], index: int) -> ImageSource:
+    return ImageSource(sources[index].name, DatasetRow(images, index))
 
 
 def _check(corruption: str, severity: int) -> None:

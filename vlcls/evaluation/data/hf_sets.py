@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.data.parts import STREAMED_PART, LabelledPart, Parts, listed, streamed
+from vlcls.files.lazy import Lazy
 from vlcls.image_sources import DatasetRow, ImageSource, path_beside
 from vlcls.labelled.columns import Columns
 from vlcls.labelled.rows import (
@@ -114,15 +116,10 @@ def open_rows(
 
     Args:
         dataset: One split.
-        where: For messages.
-        columns: Names of the image, label and group columns; None to guess.
-        labels: The user's.
-        own: Names of the class numbers where the data set itself has none.
-        folder: What paths of images are relative to; None: there can be none.
+        where, columns, labels, own, folder: See `vlcls.labelled.rows.read_rows`.
 
     Raises:
-        EvaluationError: No such columns.
-        LabelError: Rows without a class, or of a class that is not among the labels.
+        EvaluationError, LabelError: As there.
     """
     if hasattr(dataset, "__len__"):
         rows = read_rows(dataset, where, columns, labels, own=own, folder=folder)
@@ -166,29 +163,17 @@ def _data(data: Any, folder: Path | None) -> Any:
     if isinstance(data, str) and folder is not None:
         return path_beside(data, folder)
     if isinstance(data, dict) and data.get("bytes") is None and "://" in (data.get("path") or ""):
-        return DatasetRow(_Remote(data["path"]), 0)
+        return DatasetRow(Lazy(1, partial(_fetched, data["path"])), 0)
     return DatasetRow([data], 0) if data is None else data
 
 
-class _Remote(Sequence[bytes]):
-    """A file that a stream names but does not hold ("hf://...", "zip://..."), read when it is asked for."""
+def _fetched(address: str, _: int) -> bytes:
+    """A file that a stream names but does not hold ("hf://...", "zip://...")."""
+    import fsspec
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def __len__(self) -> int:
-        return 1
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        import fsspec
-
-        with fsspec.open(self._address, "rb") as file:
-            content: bytes = file.read()
-        return content if isinstance(index, int) else [content][index]
+    with fsspec.open(address, "rb") as file:
+        content: bytes = file.read()
+    return content
 
 
 def _reason(error: Exception) -> str:

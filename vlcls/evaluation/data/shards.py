@@ -15,10 +15,12 @@ import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from vlcls.errors import EvaluationError
+from vlcls.files.lazy import Lazy
 from vlcls.files.reading import open_regular
 from vlcls.files.terminal import printable
 from vlcls.files.text import read_lines, read_text
@@ -55,26 +57,11 @@ class Shards:
     templates: tuple[str, ...] | None
 
 
-class _Pieces(Sequence[bytes]):
-    """Pieces of files, each read when it is asked for."""
-
-    def __init__(self, pieces: list[tuple[Path, int, int]]) -> None:
-        self._pieces = pieces
-
-    def __len__(self) -> int:
-        return len(self._pieces)
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        path, start, size = self._pieces[index]
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
+def _piece(pieces: list[tuple[Path, int, int]], index: int) -> bytes:
+    path, start, size = pieces[index]
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
 
 
 def is_shard_folder(folder: Path) -> bool:
@@ -110,7 +97,7 @@ def read_shards(folder: Path, split: str | None) -> Shards:
     if not samples:
         raise EvaluationError(f"{folder / chosen}: no image in its shards")
     many = any(extension == ".npy" for _, _, extension, _ in samples)
-    pieces = _Pieces([piece for _, piece, _, _ in samples])
+    pieces = Lazy(len(samples), partial(_piece, [piece for _, piece, _, _ in samples]))
     return Shards(
         chosen,
         [ImageSource(name, DatasetRow(pieces, row)) for row, (name, *_) in enumerate(samples)],
