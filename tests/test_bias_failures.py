@@ -1,4 +1,4 @@
-"""Failure modes: every combination against slow loops, minimality, and tags that do not talk in circles."""
+"""Failure modes: every combination against slow loops, minimality, and tags apart from the classifier."""
 
 from __future__ import annotations
 

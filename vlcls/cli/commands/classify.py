@@ -268,5 +268,5 @@ def _write(results: Iterable[Classification], format: Format, output: Path | Non
         say(f"... and {len(failed) - 20} more (--format jsonl lists every one)", err=True)
     if failed:
         say(f"{len(failed)} images could not be read; all others were classified", err=True)
-        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher would take it for a crash
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher fails on any code but 0
             raise typer.Exit(SOME_IMAGES_FAILED)

@@ -265,7 +265,7 @@ def _tell_of_failures(seen: Sequence[Naming]) -> None:
         say_not_read(naming.error)
     if failed:
         say(f"{len(failed)} images could not be read; all others were named", err=True)
-        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher would take it for a crash
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher fails on any code but 0
             raise typer.Exit(SOME_IMAGES_FAILED)
 
 

@@ -1,4 +1,4 @@
-"""Errors under corruptions of images: mCE where that is what it is, and plain means everywhere else.
+"""Errors under corruptions of images: mCE for ImageNet-C, plain means for all else.
 
 Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"
 (ICLR 2019). Errors are parts of 1, results are in per cent as in the paper. Everything is keyed by the name
