@@ -42,7 +42,7 @@ def compare(folder: Path, names: list[str], rounds: int) -> str:
     labels = Labels(tuple(names), tuple(str(index) for index in range(len(names))))
 
     def ours() -> Any:  # from names: filling the templates counts
-        prompts = prompts_from_templates(labels, "openai-imagenet", articles=False)
+        prompts = prompts_from_templates(labels, "openai-imagenet")
         return classifier_from_prompts(prompts, encoder, cache=False).zero_shot_weights
 
     encoder.fingerprint  # noqa: B018  (a hash of the weights, once for each loaded model)

@@ -1,8 +1,8 @@
 """Which words of a vocabulary an image shows, by the encoder that is also the classifier's.
 
 A tagger that shares the classifier's encoder can repeat the classifier's own mistakes as if they were seen in
-the images: a word near the elephant's prompts is "found" on dogs that are taken for elephants. Two things are therefore taken
-out of a word's embedding before it meets an image:
+the images: a word near the elephant's prompts is "found" on dogs that are taken for elephants. Two
+things are therefore taken out of a word's embedding before it meets an image:
 
 - the mean of the vocabulary, and with it how similar an image is to any text at all;
 - what the classifier itself looks at: the projection onto the space spanned by differences between its class
