@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from vlcls import Prompt, PromptClassifier, PromptSet, VlclsError, explain_images
 from vlcls.binomial import mcnemar
-from vlcls.classifiers.aggregates import AGGREGATES
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.weighting import Weighting
 from vlcls.errors import EmbeddingError
 from vlcls.explain import audit_descriptors
@@ -54,7 +54,7 @@ def without(classifier, text):
 
 
 @pytest.mark.parametrize("templates", [1, 2])
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_leaving_out_is_the_classifier_without_it(aggregate, templates, monkeypatch):
     classifier = ragged(aggregate, templates)
     rows, truth = data(classifier)
@@ -86,7 +86,7 @@ def test_leaving_out_is_the_classifier_without_it(aggregate, templates, monkeypa
     assert [piece.verdict for piece in unused] == ["never matters"] * 2
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_means_are_those_of_the_explanations(aggregate):
     classifier = ragged(aggregate)
     rows, truth = data(classifier)

@@ -28,8 +28,8 @@ from vlcls.bias import (
 )
 from vlcls.bias.deals import dealt, reached
 from vlcls.bias.suggestions import changes_without
-from vlcls.classifiers.aggregates import AGGREGATES
 from vlcls.classifiers.base import unit_rows
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.weighting import Weighting
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.editing import score
@@ -159,7 +159,7 @@ def ragged(aggregate, seed=0, count=90, width=12):
     return classifier, rows, truth.numpy(), groups
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_reliance_against_slow_loops(aggregate):
     classifier, rows, truth, groups = ragged(aggregate)
     found = descriptor_reliance(classifier, rows, truth, groups, alpha=1.0, least=3, deals=30)
@@ -218,7 +218,7 @@ def test_p_values_count_deals():
 # ---- suggestions ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_leaving_out_is_exact_and_agrees_with_the_audit(aggregate):
     classifier, rows, truth, _ = ragged(aggregate)
     pieces = Pieces(classifier)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import vlcls
 from vlcls import editing
 from vlcls.binomial import interval
-from vlcls.classifiers.aggregates import AGGREGATES
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.weighting import Weighting
 from vlcls.editing import compare, rescore, score
 from vlcls.encoders import Encoder
@@ -88,7 +88,7 @@ def test_directions_and_the_exact_test():
     assert third.flips[0].direction == "wrong to wrong"
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 @given(data=st.data())
 def test_rescoring_equals_scoring_from_nothing(aggregate: str, data: st.DataObject):
     counts = data.draw(st.lists(st.integers(1, 4), min_size=3, max_size=3))

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from vlcls import Prompt, PromptClassifier, PromptSet, VlclsError, explain_images
-from vlcls.classifiers.aggregates import AGGREGATES
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.weighting import Weighting
 from vlcls.errors import ImageError, LabelError, MissingExtraError
 from vlcls.explain import Contribution, Evidence, Explanation, lead, save_picture
@@ -64,7 +64,7 @@ def slow_shares(classifier, image, place):
 
 
 @pytest.mark.parametrize("templates", [1, 3])
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_shares_are_those_of_a_slow_reference_and_add_up_to_the_similarity(aggregate, templates):
     classifier, rows = ragged(aggregate, templates=templates), images()
     expected = classifier.similarities(rows)
@@ -77,7 +77,7 @@ def test_shares_are_those_of_a_slow_reference_and_add_up_to_the_similarity(aggre
             assert evidence.similarity == pytest.approx(float(expected[row, evidence.index]), abs=1e-6)
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_margins_add_up_to_the_difference_of_any_two_classes(aggregate):
     classifier, rows = ragged(aggregate), images()
     for explanation in explain_images(classifier, rows, range(len(WEIGHTS))):
@@ -109,21 +109,21 @@ def test_the_worked_example_by_hand():
     assert numbers == [("s", 0.36667, 0.025), ("r", 0.33333, -0.00833)] + [
         (name, 0.33333, -0.00833) for name in "pq"
     ]
-    classifier.aggregate = "mean-embedding"
+    classifier = PromptClassifier(classifier.prompts, texts, aggregate="mean-embedding")
     (found,) = explain_images(classifier, x)
     assert found.predicted.label == "A"
     assert [c.share for c in found.predicted.contributions] == pytest.approx([0.471405] * 2, abs=1e-6)
     assert [c.share for c in found.runner_up.contributions] == pytest.approx([0.370389, 0.336718], abs=1e-6)
     # Those of A are at right angles, those of B nearly agree: 0.68333 (2 / sqrt 2 - 2 / |(0, 1.4, 1.4)|)
     assert lead(found.predicted, found.runner_up).agreement == pytest.approx(0.276108, abs=1e-6)
-    classifier.aggregate = "max"
+    classifier = PromptClassifier(classifier.prompts, texts, aggregate="max")
     (found,) = explain_images(classifier, x)
     shares = {c.text: round(c.share, 5) for e in found.classes for c in e.contributions}
     assert shares == {"s": 0.73333, "r": 0, "p": 0.66667, "q": 0}  # of two equal ones the first has it
 
 
 def test_predictions_are_those_of_predict():
-    for aggregate in AGGREGATES:
+    for aggregate in SCORERS:
         classifier, rows = ragged(aggregate, seed=3), images()
         for explanation, result in zip(
             explain_images(classifier, rows), classifier.predict(rows), strict=True

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 import vlcls
 from vlcls.classifiers import weigh_templates
-from vlcls.classifiers.aggregates import AGGREGATES
 from vlcls.classifiers.base import unit_rows
 from vlcls.classifiers.cased import Cased
 from vlcls.classifiers.prompt import PromptClassifier
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.vocabulary_free import ClosestCaption, FixedVocabulary
 from vlcls.classifiers.weighting import WEIGHTINGS, Weighting
 from vlcls.cli import app, main
@@ -152,8 +152,8 @@ UNITS = torch.nn.functional.normalize(torch.randn(64, 8, generator=torch.Generat
     weights=st.lists(st.tuples(WEIGHTS, WEIGHTS, WEIGHTS), min_size=2, max_size=5).filter(
         lambda rows: all(any(row) for row in rows)
     ),
-    aggregate=st.sampled_from(AGGREGATES),
-    weighting=st.none() | st.sampled_from(WEIGHTINGS),
+    aggregate=st.sampled_from(list(SCORERS)),
+    weighting=st.none() | st.sampled_from([name for name, rule in WEIGHTINGS.items() if not rule.learn]),
     scale=st.floats(1e-6, MOST_SCALE),
     bias=st.floats(-MOST_SCALE, MOST_SCALE),
     activation=st.sampled_from(["softmax", "sigmoid"]),

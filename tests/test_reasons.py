@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from vlcls import Prompt, PromptClassifier, PromptSet, explain_images
-from vlcls.classifiers.aggregates import AGGREGATES
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.weighting import Weighting
 from vlcls.errors import EvaluationError
 from vlcls.evaluation import reasons_that_are_true
@@ -58,7 +58,7 @@ def one_by_one(classifier, rows, truth, annotations, k):
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("options", [
-    *({"aggregate": name} for name in AGGREGATES), {"weighting": Weighting("autoclip-within-class")},
+    *({"aggregate": name} for name in SCORERS), {"weighting": Weighting("autoclip-within-class")},
 ], ids=str)  # fmt: skip
 def test_reasons_are_those_of_explanations(options, k, monkeypatch):
     monkeypatch.setattr("vlcls.evaluation.metrics.reasons._ENTRIES_AT_ONCE", 7 * len(NAMES))
@@ -106,7 +106,7 @@ def test_a_descriptor_without_weight_is_no_reason():
         Prompt("hooves", 0, "descriptor", descriptor="hooves"),
         Prompt("stripes", 1, "descriptor", descriptor="stripes"),
     )
-    for aggregate in AGGREGATES:
+    for aggregate in SCORERS:
         prompt_set = PromptSet(as_labels(["goat", "tiger"]), prompts)
         classifier = PromptClassifier(prompt_set, torch.eye(3), aggregate=aggregate)
         image, attributes = torch.tensor([[3.0, 0.2, 0.1]]), {"horns": 0, "hooves": 1}

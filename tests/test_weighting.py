@@ -217,7 +217,7 @@ def test_another_order_of_templates_permutes_the_weights(sizes: tuple[int, int, 
 
 
 @pytest.mark.parametrize("entries", [1, 50, 200])
-@pytest.mark.parametrize("name", weighting.WEIGHTINGS)
+@pytest.mark.parametrize("name", [each.name for each in weighting.WEIGHTINGS.values() if not each.learn])
 def test_neither_chunks_nor_neighbours_matter(entries: int, name: str, monkeypatch: pytest.MonkeyPatch):
     prompts, texts, images = problem(6, 7, 3, images=20)
     kind = ClassWeights if name == "autoclip-within-class" else TemplateWeights

@@ -206,7 +206,7 @@ def _values(pieces: Pieces, rows: torch.Tensor) -> Iterator[tuple[int, NDArray[n
     """Similarities above the median descriptor, some images at a time: the first row, and float64[n, P]."""
     step = max(1, _ENTRIES_AT_ONCE // len(pieces.places))
     for start in range(0, len(rows), step):
-        similarities = pieces.similarities(rows[start : start + step].double())  # [n, D] -> [n, P]
+        similarities = pieces.look(rows[start : start + step].double()).similarities  # [n, D] -> [n, P]
         yield start, (similarities - similarities.median(1, keepdim=True).values).numpy()  # less [n, 1]
 
 

@@ -135,12 +135,7 @@ def joined_tags(*tags: Tags) -> Tags:
 
 def _space(classifier: PromptClassifier) -> NDArray[np.float64]:
     """An orthonormal basis float64[R, D] of what the classifier looks at."""
-    if classifier.aggregate == "max":  # any prompt may be the one
-        vectors = classifier.text_embeddings
-    else:
-        mean_embedding = classifier.aggregate == "mean-embedding"
-        vectors = classifier.zero_shot_weights if mean_embedding else classifier.class_means
-    rows = vectors.cpu().double().numpy()
+    rows = classifier.scorer.directions(classifier.bank).cpu().double().numpy()
     _, lengths, basis = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     rank = int((lengths > 1e-9 * max(lengths.max(), 1e-300)).sum()) if lengths.max() > 0 else 0
     space: NDArray[np.float64] = basis[: min(rank, int(_LARGEST_SPACE * rows.shape[1]))]

@@ -1,11 +1,18 @@
-"""Classifiers: ways to turn image embeddings into scores of classes."""
+"""Classifiers: ways to turn image embeddings into scores of classes.
+
+Names are imported when first used: what ways there are is known without torch.
+"""
 
 from __future__ import annotations
 
-from vlcls.classifiers.base import Classification, Classifier, Prediction
-from vlcls.classifiers.loading import load
-from vlcls.classifiers.prompt import PromptClassifier, build_classifier, classifier_from_embeddings
-from vlcls.classifiers.zpe import weigh_templates
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlcls.classifiers.base import Classification, Classifier, Prediction
+    from vlcls.classifiers.loading import load
+    from vlcls.classifiers.prompt import PromptClassifier, build_classifier, classifier_from_embeddings
+    from vlcls.classifiers.zpe import weigh_templates
 
 __all__ = [
     "Classification",
@@ -17,3 +24,11 @@ __all__ = [
     "load",
     "weigh_templates",
 ]
+
+_HOMES = {"load": "loading", "weigh_templates": "zpe"} | dict.fromkeys(__all__[:3], "base")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'vlcls.classifiers' has no attribute {name!r}")
+    return getattr(import_module(f"vlcls.classifiers.{_HOMES.get(name, 'prompt')}"), name)

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vlcls.arguments import takes, whole_numbers
-from vlcls.classifiers.aggregates import Aggregate, SegmentedMaximum, check_aggregate, class_means
+from vlcls.classifiers.banks import Bank, bank_of, class_means
 from vlcls.classifiers.base import Classifier, EncoderInfo, open_store, unit_rows
 from vlcls.classifiers.fitted import Fitted
-from vlcls.classifiers.weighting import ClassWeights, TemplateWeights, Weighting, shared_templates
+from vlcls.classifiers.scorers import SCORERS, Scorer
+from vlcls.classifiers.weighting import Weigher, Weighting, check_pair, shared_templates
 from vlcls.errors import EmbeddingError, VlclsError
 from vlcls.labels import Labels, as_labels
 from vlcls.limits import logit_problem
@@ -40,7 +41,7 @@ class PromptClassifier(Classifier):
     Attributes:
         prompts: M prompts of C classes.
         text_embeddings: Tensor[M, D] float32, unit rows, one a prompt.
-        aggregate: How the prompts of a class become its similarity; see `vlcls.classifiers.aggregates`.
+        aggregate: How the prompts of a class become its similarity; see `vlcls.classifiers.scorers`.
         weighting: How prompts are weighted for each image; None if all images see the same weights.
         fitted: Which labelled images something in it was fitted on; see `vlcls.classifiers.fitted`.
 
@@ -58,7 +59,7 @@ class PromptClassifier(Classifier):
         prompts: PromptSet,
         text_embeddings: Tensor,
         *,
-        aggregate: Aggregate | str = "mean-embedding",
+        aggregate: str = "mean-embedding",
         weighting: Weighting | None = None,
         encoder_info: EncoderInfo | None = None,
         logit_scale: float = 100.0,
@@ -76,10 +77,9 @@ class PromptClassifier(Classifier):
         self.prompts, self.labels = prompts, prompts.labels
         self.fitted = Fitted(recorded=not prompts.learned)
         self.text_embeddings = text_embeddings
-        self.aggregate, self.weighting = check_aggregate(aggregate), weighting
-        if weighting is not None and self.aggregate != "mean-similarity":
-            raise VlclsError(f"{weighting.name} is a weighted mean of similarities, not a {aggregate}")
-        if weighting is not None and weighting.name != "autoclip-within-class":
+        self.aggregate, self.weighting = aggregate, weighting
+        check_pair(aggregate, None if weighting is None else weighting.rule)
+        if weighting is not None and weighting.rule.shared:
             shared_templates(prompts)  # refused now, not when the first image comes
         self.encoder_info = encoder_info
         self.logit_scale, self.logit_bias, self.activation = logit_scale, logit_bias, activation
@@ -90,12 +90,19 @@ class PromptClassifier(Classifier):
         names = ("aggregate", "weighting", "encoder_info", "logit_scale", "logit_bias", "activation")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def scorer(self) -> Scorer:
+        return SCORERS.find(self.aggregate)
+
+    @cached_property
+    def bank(self) -> Bank:
+        """Its prompts as scorers see them."""
+        return bank_of(self.prompts, self.text_embeddings)
+
     @cached_property
     def class_means(self) -> Tensor:
         """Tensor[C, D] float32: weighted mean of each class's unit prompt embeddings, not normalised."""
-        return class_means(
-            self.text_embeddings, self.prompts.class_indices, self.prompts.weights, len(self.labels)
-        )
+        return class_means(self.bank)
 
     @cached_property
     def zero_shot_weights(self) -> Tensor:
@@ -110,24 +117,23 @@ class PromptClassifier(Classifier):
                 f"image embeddings are {image_embeddings.shape[1]} wide, the classifier's text embeddings "
                 f"{width}: they come from different encoders"
             )
-        if self.weighting is not None:
-            return self._weigher(image_embeddings)
-        if self.aggregate == "max":
-            return self._maximum(image_embeddings)
-        # The mean of cosines is the cosine's numerator with the mean: one product serves all prompts.
-        vectors = self.zero_shot_weights if self.aggregate == "mean-embedding" else self.class_means
-        return image_embeddings @ vectors.to(image_embeddings.device).T
+        return self._scores(image_embeddings)
 
     @cached_property
-    def _maximum(self) -> SegmentedMaximum:
-        return SegmentedMaximum(self.text_embeddings, self.prompts.class_indices, self.prompts.weights)
+    def _scores(self) -> Callable[[Tensor], Tensor]:
+        return self.scorer.scoring(self.bank) if self.weighting is None else self.weigher
 
     @cached_property
-    def _weigher(self) -> TemplateWeights | ClassWeights:
-        assert self.weighting is not None
-        if self.weighting.name == "autoclip-within-class":
-            return ClassWeights(self.prompts, self.text_embeddings, self.weighting)
-        return TemplateWeights(self.prompts, self.text_embeddings, self.weighting, self.logit_scale)
+    def weigher(self) -> Weigher:
+        """What weighs its prompts for each image.
+
+        Raises:
+            VlclsError: The classifier weighs all images alike.
+        """
+        if self.weighting is None:
+            raise VlclsError("this classifier weighs prompts alike for all images: give it a weighting")
+        rule = self.weighting.rule
+        return rule.weigher(self.prompts, self.text_embeddings, self.weighting, self.logit_scale)
 
     def prompt_weights(self, images: Any, **options: Any) -> Tensor:
         """Which prompts each image asked for.
@@ -144,11 +150,9 @@ class PromptClassifier(Classifier):
         Raises:
             VlclsError: The classifier weighs all images alike.
         """
-        if self.weighting is None:
-            raise VlclsError("this classifier weighs prompts alike for all images: give it a weighting")
-        parts = []
+        weigher, parts = self.weigher, []
         for names, rows, errors in self.embedded(images, **options):
-            weights = self._weigher.weights(rows)
+            weights = weigher.weights(rows)
             part = weights.new_full((len(names), weights.shape[1]), math.nan)
             part[[row for row in range(len(names)) if row not in errors]] = weights
             parts.append(part)
@@ -217,7 +221,7 @@ def build_classifier(
     *,
     descriptors: DescriptorSet | str | Path | None = None,
     phrasing: str | None = None,
-    aggregate: Aggregate | None = None,
+    aggregate: str | None = None,
     weighting: Weighting | str | None = None,
     clean_names: bool = True,
     articles: bool | None = None,
@@ -236,7 +240,7 @@ def build_classifier(
             or a list, with `{}` where the class name goes. "photo" if there are no descriptors.
         descriptors: What the classes look like: a `DescriptorSet`, a file, or a built-in set ("pacs", ...).
         phrasing: How a descriptor follows the class name; see `vlcls.prompts.prompts_from_descriptors`.
-        aggregate: How the prompts of a class make its score; see `vlcls.classifiers.aggregates`. By default
+        aggregate: How the prompts of a class make its score; see `vlcls.classifiers.scorers`. By default
             as the papers do: "mean-similarity" for descriptors or with a weighting, else "mean-embedding".
         weighting: How prompts are weighted for each image: a `Weighting`, or "autoclip", "autoclip:beta=0.7",
             "softmax", ... `weigh_templates` learns weights that are the same for all images.
@@ -265,10 +269,10 @@ def build_classifier(
     )
 
 
-def usual_aggregate(prompts: PromptSet, weighting: Weighting | None = None) -> Aggregate:
-    """The papers' way: mean of cosines for descriptors, random words and AutoCLIP, else mean embedding."""
+def usual_aggregate(prompts: PromptSet, weighted: bool = False) -> str:
+    """The papers' way: mean of cosines for descriptors, random words and weightings, else mean embedding."""
     described = any(prompt.kind in ("descriptor", "random") for prompt in prompts)
-    return "mean-similarity" if described or weighting is not None else "mean-embedding"
+    return "mean-similarity" if described or weighted else "mean-embedding"
 
 
 @takes(
@@ -283,7 +287,7 @@ def classifier_from_prompts(
     prompts: PromptSet,
     encoder: Encoder,
     *,
-    aggregate: Aggregate | str | None = None,
+    aggregate: str | None = None,
     weighting: Weighting | str | None = None,
     cache: bool | str | Path = True,
     progress: Callable[[int], None] | None = None,
@@ -297,7 +301,7 @@ def classifier_from_prompts(
     classifier = PromptClassifier(
         prompts,
         embed_prompts(prompts.prompts, encoder, store=open_store(cache), progress=progress),
-        aggregate=aggregate or usual_aggregate(prompts, weighting),
+        aggregate=aggregate or usual_aggregate(prompts, weighting is not None),
         weighting=weighting,
         encoder_info=EncoderInfo(encoder.spec, encoder.fingerprint),
         logit_scale=encoder.logit_scale,

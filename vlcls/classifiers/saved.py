@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from vlcls.classifiers.aggregates import Aggregate
 from vlcls.classifiers.base import EncoderInfo
 from vlcls.classifiers.fitted import Fitted
-from vlcls.classifiers.weighting import Weighting, WeightingName
+from vlcls.classifiers.weighting import Weighting
 from vlcls.errors import VlclsError
 from vlcls.files.hashes import file_sha256
 from vlcls.files.json_text import json_bytes, read_json
@@ -37,13 +36,17 @@ _MAX_BYTES = 1 << 30
 _LENGTH = 1e-3
 
 
+#: Whether there is such a part is for the parts to say: plugins bring more.
+_Name = Annotated[str, Field(max_length=100)]
+
+
 class _Encoder(FileModel):
     spec: str
     fingerprint: str
 
 
 class _Weighting(FileModel):
-    name: WeightingName
+    name: _Name
     beta: float
     scaled: bool
 
@@ -85,7 +88,7 @@ class _Config(FileModel):
     type: Literal["prompts"]
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     encoder: _Encoder | None
-    aggregate: Aggregate
+    aggregate: _Name
     weighting: _Weighting | None
     logit_scale: float
     logit_bias: float

@@ -109,7 +109,7 @@ def starting_point(
 
     with status("embedding texts"):
         return build_classifier(
-            own, encoder or DEFAULT_ENCODER, templates, aggregate=aggregate,  # type: ignore[arg-type]
+            own, encoder or DEFAULT_ENCODER, templates, aggregate=aggregate,
             weighting=weighting, articles=articles, device=device,
             precision=precision.value if precision else None, cache=cache,
         )  # fmt: skip

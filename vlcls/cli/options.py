@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlcls.classifiers.scorers import SCORERS
+from vlcls.classifiers.weighting import WEIGHTINGS, check_pair
 from vlcls.cli.output import Format, file_to_write, folder_to_write
 from vlcls.cli.progress import bar, status
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
+    from vlcls.classifiers.scorers import Scorer
+    from vlcls.classifiers.weighting import Rule
     from vlcls.descriptors import DescriptorSet
     from vlcls.image_sources import ImageSource
     from vlcls.labels import Labels
@@ -34,6 +38,12 @@ CLASSES, MODEL, OUTPUT, SPEED, OWN = (
     "Speed and memory",
     "Your own embeddings",
 )
+
+
+def said(parts: Iterable[Scorer | Rule]) -> str:
+    """What there is, for --help."""
+    return " ".join(f"{part.name}: {part.about}." for part in parts)
+
 
 LabelsText = Annotated[
     str | None,
@@ -73,22 +83,21 @@ AggregateOption = Annotated[
     typer.Option(
         "--aggregate", rich_help_panel=CLASSES,
         show_default="mean-similarity for descriptors, mean-embedding else",
-        help="How prompts make a class's score: mean-embedding, mean-similarity, max.",
+        help=f"How prompts make a class's score. {said(SCORERS.values())}",
     ),
 ]  # fmt: skip
 WeightingOption = Annotated[
     str | None,
     typer.Option(
         "--weighting", rich_help_panel=CLASSES, show_default="all prompts alike",
-        help="Weigh templates for each image: autoclip, softmax (with beta: autoclip:beta=0.7), "
-        "autoclip-within-class (descriptors); or for all images: zpe.",
+        help=f"What is weighed, and how; options as in autoclip:beta=0.7. {said(WEIGHTINGS.values())}",
     ),
 ]  # fmt: skip
 Unlabelled = Annotated[
     str | None,
     typer.Option(
         "--unlabelled", metavar="FOLDER", rich_help_panel=CLASSES,
-        help="Images without labels that --weighting zpe learns the weights from.",
+        help="Images without labels from which weights for all images are learned.",
     ),
 ]  # fmt: skip
 Articles = Annotated[
@@ -186,19 +195,9 @@ def built(
     weighting: str | None = None, unlabelled: Sequence[ImageSource] | str | None = None,
 ) -> PromptClassifier:  # fmt: skip
     """The classifier that the options of `classify` and `build` describe."""
-    from vlcls.specs import as_number, parse_spec
-
-    name, zpe = parse_spec(weighting or "")
-    if name != "zpe" and isinstance(unlabelled, str):
-        raise typer.BadParameter("--unlabelled goes with --weighting zpe")
-    if name == "zpe":
-        if unlabelled is None:
-            raise typer.BadParameter("--weighting zpe learns from images: give --unlabelled FOLDER")
-        if unknown := set(zpe) - {"temperature"}:
-            raise typer.BadParameter(f"zpe has no option {min(unknown)!r}; there is temperature")
-        weighting, aggregate = None, aggregate or "mean-similarity"
+    rule, given = _weighting(aggregate, weighting, unlabelled)
     with status("loading torch"):
-        from vlcls.classifiers.prompt import DEFAULT_ENCODER, classifier_from_prompts
+        from vlcls.classifiers.prompt import DEFAULT_ENCODER, classifier_from_prompts, usual_aggregate
         from vlcls.encoders import load_encoder
         from vlcls.prompts import class_prompts
 
@@ -213,16 +212,38 @@ def built(
         loaded = load_encoder(spec, device, precision.value if precision else None)
     with bar("embedding texts", len(set(prompts.texts))) as progress:
         ready = classifier_from_prompts(
-            prompts, loaded, aggregate=aggregate, weighting=weighting, cache=cache, progress=progress
-        )
-    if name != "zpe" or unlabelled is None:
+            prompts, loaded, aggregate=aggregate or usual_aggregate(prompts, rule is not None),
+            weighting=None if rule is None or rule.learn else weighting, cache=cache, progress=progress,
+        )  # fmt: skip
+    if rule is None or rule.learn is None or unlabelled is None:
         return ready
-    from vlcls.classifiers import weigh_templates
-
     sources = found_sources([unlabelled]) if isinstance(unlabelled, str) else unlabelled
     with bar("embedding images", len(sources)) as progress:
-        temperature = as_number(zpe.get("temperature", "1"), "temperature")
-        return weigh_templates(ready, sources, temperature=temperature, cache=cache, progress=progress)
+        ready = rule.learn(ready, sources, **rule.numbers(given), cache=cache, progress=progress)
+    return ready
+
+
+def _weighting(
+    aggregate: str | None, weighting: str | None, unlabelled: object
+) -> tuple[Rule | None, dict[str, str]]:
+    """What was asked for, and its options, before anything heavy is imported."""
+    from vlcls.specs import parse_spec
+
+    name, given = parse_spec(weighting or "")
+    rule = WEIGHTINGS.find(name) if name else None
+    learns = rule is not None and rule.learn is not None
+    if isinstance(unlabelled, str) and not learns:
+        those = " or ".join(each.name for each in WEIGHTINGS.values() if each.learn)
+        raise typer.BadParameter(f"--unlabelled goes with --weighting {those}")
+    if rule and learns:
+        if unlabelled is None:
+            raise typer.BadParameter(f"--weighting {name} learns from images: give --unlabelled FOLDER")
+        if unknown := set(given) - rule.options:
+            known = " and ".join(sorted(rule.options))
+            raise typer.BadParameter(f"{name} has no option {min(unknown)!r}; there is {known}")
+    if aggregate is not None:
+        check_pair(aggregate, rule)
+    return rule, given
 
 
 def saved(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vlcls.classifiers import PromptClassifier
+    from vlcls.classifiers.banks import PieceScores
 
 Verdict = Literal["helps", "hurts", "never matters", "unclear", "cannot be left out"]
 
@@ -167,12 +168,14 @@ class _Tally:
 
     def add(self, images: Tensor, truth: Tensor) -> None:
         """Some images: unit embeddings Tensor[N, D] float64, and their classes Tensor[N]."""
-        similarities = self.pieces.similarities(images)
-        best, second = _two_best(self.pieces, similarities)
+        look = self.pieces.look(images)
+        similarities = look.similarities
+        best, second = _two_best(look.scores)
         right = best.places == truth
         self.images += len(images)
         self.correct += int(right.sum())
-        self._leave_out(similarities, best, second, truth)
+        predicted = _left_out_predictions(self.pieces, look, best, second)
+        self._leave_out(predicted, best, truth)
         own = self.pieces.places == truth[:, None]
         self._sum("inside", similarities, own)
         self._sum("outside", similarities, ~own)
@@ -180,13 +183,12 @@ class _Tally:
         rival = best.places.where(~right, second.places)[:, None]
         facing = (self.pieces.places == rival) & ~own
         baseline = self.pieces.baseline(images)[:, None]
-        parts = self.pieces.factors(similarities) * (similarities - baseline)
+        parts = look.factors * (similarities - baseline)
         parts = parts.where(own, -parts)
         self._sum("right", parts, (own | facing) & right[:, None])
         self._sum("wrong", parts, (own | facing) & ~right[:, None])
 
-    def _leave_out(self, similarities: Tensor, best: _Best, second: _Best, truth: Tensor) -> None:
-        predicted = _left_out_predictions(self.pieces, similarities, best, second)
+    def _leave_out(self, predicted: Tensor, best: _Best, truth: Tensor) -> None:
         before, after = (best.places == truth)[:, None], predicted == truth[:, None]
         self.changed += (predicted != best.places[:, None]).sum(0)
         self.lost += (before & ~after).sum(0)
@@ -212,21 +214,20 @@ def predictions_without(pieces: Pieces, images: Tensor) -> tuple[Tensor, Tensor]
         Tensor[N] and Tensor[N, P] int64. A piece that is alone in its class: what is predicted if the class
         cannot be.
     """
-    similarities = pieces.similarities(images)
-    best, second = _two_best(pieces, similarities)
-    return best.places, _left_out_predictions(pieces, similarities, best, second)
+    look = pieces.look(images)
+    best, second = _two_best(look.scores)
+    return best.places, _left_out_predictions(pieces, look, best, second)
 
 
-def _two_best(pieces: Pieces, similarities: Tensor) -> tuple[_Best, _Best]:
-    scores = pieces.class_similarities(similarities)
+def _two_best(scores: Tensor) -> tuple[_Best, _Best]:
     best = _best(scores)
     return best, _best(scores.scatter(1, best.places[:, None], float("-inf")))
 
 
-def _left_out_predictions(pieces: Pieces, similarities: Tensor, best: _Best, second: _Best) -> Tensor:
+def _left_out_predictions(pieces: Pieces, look: PieceScores, best: _Best, second: _Best) -> Tensor:
     """Predict again with each piece left out: only the similarity of its class changes."""
     places = pieces.places
-    left = pieces.without(similarities)
+    left = look.without()
     leads = best.places[:, None] == places
     rival_values = second.values[:, None].where(leads, best.values[:, None])
     rival_places = second.places[:, None].where(leads, best.places[:, None])

@@ -161,12 +161,12 @@ class _Explainer:
         if self._classifier.weighting is not None:
             pieces = Pieces(self._classifier, image_weights(self._classifier, row))
         image = row.cpu().double()
-        similarities = pieces.similarities(image)
-        factors, baseline = pieces.factors(similarities)[0], float(pieces.baseline(image))
+        found, baseline = pieces.look(image), float(pieces.baseline(image))
+        similarities, factors = found.similarities[0], found.factors[0]
         evidence = []
         for place in chosen:
             own = (pieces.places == place).nonzero().flatten()
-            contributions = _contributions(pieces, own, similarities[0, own], factors[own], baseline)
+            contributions = _contributions(pieces, own, similarities[own], factors[own], baseline)
             evidence.append(
                 Evidence(
                     self._classifier.labels.reported[place],

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlcls.classifiers.aggregates import Aggregate, class_means
+from vlcls.classifiers.banks import bank_of
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.encoders.base import Encoder
 from vlcls.errors import VlclsError
 from vlcls.learning.tower import TOKENS_AT_ONCE, SlottedTower
@@ -82,11 +83,11 @@ class LearningProblem:
         encoder: Frozen.
         prompts: Of C classes, all with slots.
         counts: Vectors of each class, in order.
-        aggregate: "mean-embedding" or "mean-similarity".
+        aggregate: A scorer that has a gradient.
         tokens_at_once: See `SlottedTower`.
 
     Raises:
-        VlclsError: The aggregate is another one.
+        VlclsError: There is no such scorer, or it has none.
     """
 
     def __init__(
@@ -94,15 +95,16 @@ class LearningProblem:
         encoder: Encoder,
         prompts: PromptSet,
         counts: Sequence[int],
-        aggregate: Aggregate,
+        aggregate: str,
         tokens_at_once: int = TOKENS_AT_ONCE,
     ) -> None:
-        if aggregate == "max":
+        self.scorer = SCORERS.find(aggregate)
+        if self.scorer.no_gradient:
             raise VlclsError(
-                'names are not learned under the aggregate "max": most prompts would get no gradient. Learn '
+                f'names are not learned under the aggregate "{aggregate}": {self.scorer.no_gradient}. Learn '
                 'them under "mean-similarity"'
             )
-        self.encoder, self.prompts, self.aggregate = encoder, prompts, aggregate
+        self.encoder, self.prompts = encoder, prompts
         firsts = [sum(counts[:index]) for index in range(len(counts))]
         indices = prompts.class_indices
         texts = slotted_texts(
@@ -110,14 +112,9 @@ class LearningProblem:
         )
         self.tower = SlottedTower(encoder, texts, tokens_at_once)
 
-    def class_vectors(self, texts: Tensor) -> Tensor:
-        """What images are compared with: prompt embeddings Tensor[M, D] to Tensor[C, D]."""
-        means = class_means(texts, self.prompts.class_indices, self.prompts.weights, len(self.prompts.labels))
-        return F.normalize(means, dim=1) if self.aggregate == "mean-embedding" else means
-
     def logits(self, texts: Tensor, images: Tensor) -> Tensor:
         """Tensor[B, C] of prompt embeddings [M, D] and unit image embeddings [B, D]."""
-        similarities = images @ self.class_vectors(texts).T
+        similarities = self.scorer.scoring(bank_of(self.prompts, texts))(images)
         return self.encoder.logit_scale * similarities + self.encoder.logit_bias
 
     def loss(self, texts: Tensor, images: Tensor, targets: Tensor) -> Tensor:

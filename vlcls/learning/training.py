@@ -238,7 +238,7 @@ def _description(
         "settings": asdict(settings),
         "encoder": [encoder.fingerprint, encoder.precision],
         "prompts or classes": _digest(repr(prompts.to_json()).encode()),
-        "aggregate": problem.aggregate,
+        "aggregate": problem.scorer.name,
         "starting vectors": _digest(_bytes(start.vectors)),
         "images or labels": _digest(_bytes(examples.images), _bytes(examples.targets)),
         "validation images": _digest(_bytes(validation.images), _bytes(validation.targets)),

@@ -214,6 +214,8 @@ def _list() -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from vlcls.classifiers.scorers import SCORERS
+    from vlcls.classifiers.weighting import WEIGHTINGS
     from vlcls.cli.console import Console
     from vlcls.evaluation.data.suites import read_suite, suite_names
     from vlcls.evaluation.run.kinds import KINDS
@@ -222,6 +224,8 @@ def _list() -> None:
     for title, rows in (
         ("method", [(name, kind.about) for name, kind in KINDS.items()]),
         ("suite", [(name, read_suite(name).about) for name in suite_names()]),
+        ("aggregate=", [(each.name, each.about) for each in SCORERS.values()]),
+        ("weighting=", [(each.name, each.about) for each in WEIGHTINGS.values()]),
     ):
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(title)
@@ -230,9 +234,7 @@ def _list() -> None:
             table.add_row(Text(name, "green"), Text(about))
         console.print(table)
         console.print()
-    console.print(
-        "Every method takes aggregate=, weighting=, beta=, scaled, temperature=, seeds=.", style="dim"
-    )
+    console.print("Every method takes beta=, scaled, temperature=, seeds= and the two above.", style="dim")
 
 
 def _print_estimate(plan: Plan) -> None:

@@ -171,8 +171,8 @@ def _ranked(
         if classifier.weighting is not None:
             pieces = Pieces(classifier, image_weights(classifier, batch))
         images = batch.double()
-        similarities = pieces.similarities(images)
-        factors = pieces.factors(similarities).expand_as(similarities)
+        look = pieces.look(images)
+        similarities, factors = look.similarities, look.factors.expand_as(look.similarities)
         places = own[predicted]
         chosen = places.clamp_min(0)
         near, factor = similarities.gather(1, chosen), factors.gather(1, chosen)

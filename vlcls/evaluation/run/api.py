@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls.arguments import takes
-from vlcls.classifiers.weighting import shared_templates
+from vlcls.classifiers.weighting import WEIGHTINGS, shared_templates
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import EvaluationError, TemplateError, VlclsError
 from vlcls.evaluation.data import open_set, shared_classes
@@ -166,7 +166,7 @@ def _check(plan: Plan) -> None:
         if shift.fit is not None:
             read_fit(shift.fit, shift.before, shift.after)
     for method in plan.methods:
-        if method.options.get("weighting") not in (None, "autoclip-within-class"):
+        if "weighting" in method.options and WEIGHTINGS.find(method.options["weighting"]).shared:
             for each in plan.sets:
                 _check_weighting(method, plan, each)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.classifiers.fitted import Fitted
+from vlcls.classifiers.weighting import WEIGHTINGS
 from vlcls.descriptors import DescriptorSet, descriptor_names, read_descriptors
 from vlcls.errors import DescriptorError, EvaluationError
 from vlcls.evaluation.metrics.verdicts import Reference
@@ -58,6 +59,11 @@ class Context:
 Options = Mapping[str, str]
 
 
+def _weights_fitted(options: Options) -> Fitted:
+    name = options.get("weighting")
+    return Fitted(judged=name is not None and WEIGHTINGS.find(name).learn is not None)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A method, before options.
@@ -80,7 +86,7 @@ class Kind:
     random: bool = False
     reference: Reference | None = None
     finds_names: bool = False
-    fitted: Callable[[Options], Fitted] = lambda options: Fitted(judged=options.get("weighting") == "zpe")
+    fitted: Callable[[Options], Fitted] = _weights_fitted
 
 
 # ---- the prompts of each kind --------------------------------------------------------------------------

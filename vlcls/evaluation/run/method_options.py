@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vlcls.classifiers.aggregates import check_aggregate
-from vlcls.classifiers.weighting import WEIGHTINGS
+from vlcls.classifiers.scorers import SCORERS
+from vlcls.classifiers.weighting import WEIGHTINGS, check_pair
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import EvaluationError, VlclsError
 from vlcls.files.named import is_built_in
@@ -33,11 +33,6 @@ def _number(text: str, what: str, low: float, high: float, *, whole: bool = Fals
     return value
 
 
-def _weighting(name: str) -> None:
-    if name not in (*WEIGHTINGS, "zpe"):
-        raise EvaluationError(f"no weighting {name!r}: choose one of {', '.join((*WEIGHTINGS, 'zpe'))}")
-
-
 def _learned(folder: str) -> None:
     from vlcls.classifiers.loading import load
 
@@ -61,8 +56,8 @@ def _captions(name: str) -> None:
 
 #: By name: an option means the same for every method that has it.
 CHECKS: Mapping[str, Check] = {
-    "aggregate": check_aggregate,
-    "weighting": _weighting,
+    "aggregate": SCORERS.find,
+    "weighting": WEIGHTINGS.find,
     "beta": lambda text: _number(text, "beta", 0, 1),
     "scaled": lambda text: as_truth(text, "scaled"),
     "temperature": lambda text: _number(text, "temperature", 0, math.inf),
@@ -120,13 +115,10 @@ def _check_waffle(options: Mapping[str, str]) -> None:
 
 
 def _check_weighting(options: Mapping[str, str]) -> None:
-    name = options.get("weighting")
-    known = {None: (), "zpe": ("temperature",), "autoclip": ("beta", "scaled")}
-    used = known.get(name, ("beta",))
+    rule = WEIGHTINGS.find(options["weighting"]) if "weighting" in options else None
     for option in ("beta", "scaled", "temperature"):
-        if option in options and option not in used:
-            without = "without a weighting" if name is None else f"with weighting={name}"
+        if option in options and (rule is None or option not in rule.options):
+            without = "without a weighting" if rule is None else f"with weighting={rule.name}"
             raise EvaluationError(f"{option} has no effect {without}")
-    aggregate = options.get("aggregate", "mean-similarity")
-    if name not in (None, "zpe") and aggregate != "mean-similarity":
-        raise EvaluationError(f"{name} is a weighted mean of similarities, not a {aggregate}")
+    if "aggregate" in options:
+        check_pair(options["aggregate"], rule)

@@ -14,7 +14,7 @@ from vlcls.evaluation.metrics.verdicts import SEEDS_ASKED, Reference
 from vlcls.evaluation.run.kinds import COMMON, KINDS, Context, Options
 from vlcls.evaluation.run.method_options import check_options
 from vlcls.prompts import PromptSet
-from vlcls.specs import as_number, as_truth, parse_spec
+from vlcls.specs import parse_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,26 +87,20 @@ class Method:
             images: Tensor[N, D], the unit embeddings that it will be judged on. Only ZPE looks at them.
             cache: Keep text embeddings on disk.
         """
-        from vlcls.classifiers.prompt import classifier_from_prompts
-        from vlcls.classifiers.weighting import Weighting
-        from vlcls.classifiers.zpe import weigh_templates
+        from vlcls.classifiers.prompt import classifier_from_prompts, usual_aggregate
+        from vlcls.classifiers.weighting import WEIGHTINGS, Weighting
 
-        options, name = self.options, self.options.get("weighting")
-        weighting, aggregate = None, options.get("aggregate")
-        if name == "zpe":
-            aggregate = aggregate or "mean-similarity"
-        elif name is not None:
-            beta = as_number(options["beta"], "beta") if "beta" in options else Weighting.beta
-            scaled = as_truth(options.get("scaled", "false"), "scaled")
-            weighting = Weighting(name, beta, scaled)  # type: ignore[arg-type]  # it checks its name
+        options = self.options
+        rule = WEIGHTINGS.find(options["weighting"]) if "weighting" in options else None
         made = classifier_from_prompts(
-            prompts, encoder, aggregate=aggregate, weighting=weighting, cache=cache
-        )
-        if name != "zpe":
-            return made
-        return weigh_templates(
-            made, images, temperature=as_number(options.get("temperature", "1"), "temperature")
-        )
+            prompts, encoder,
+            aggregate=options.get("aggregate") or usual_aggregate(prompts, rule is not None),
+            weighting=Weighting.of(rule.name, options) if rule and rule.learn is None else None,
+            cache=cache,
+        )  # fmt: skip
+        if rule is not None and rule.learn is not None:
+            made = rule.learn(made, images, **rule.numbers(options))
+        return made
 
 
 # ---- what people type ----------------------------------------------------------------------------------

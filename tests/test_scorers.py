@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vlcls
-from vlcls.classifiers import aggregates
-from vlcls.classifiers.aggregates import AGGREGATES
+from vlcls.classifiers import banks
+from vlcls.classifiers.scorers import SCORERS
 from vlcls.errors import EncoderError, TemplateError
 from vlcls.labels import as_labels
 from vlcls.prompts import Prompt, PromptSet
@@ -75,7 +75,7 @@ def test_the_example_where_they_disagree(aggregate: str, expected: list[float]):
         assert classifier.probabilities(image)[0].tolist() == pytest.approx([0.9135, 0.0865], abs=5e-5)
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 @given(data=st.data())
 def test_any_classes_and_weights_equal_the_loop(aggregate: str, data: st.DataObject):
     counts = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=6))
@@ -96,12 +96,12 @@ def test_any_classes_and_weights_equal_the_loop(aggregate: str, data: st.DataObj
 def test_chunks_change_nothing(entries: int, monkeypatch: pytest.MonkeyPatch):
     prompts, texts, images = prompt_set([3, 1, 3, 2, 5, 3]), unit(17, 3), unit(9, 4)
     whole = vlcls.PromptClassifier(prompts, texts, aggregate="max").similarities(images)
-    monkeypatch.setattr(aggregates, "_ENTRIES_AT_ONCE", entries)
+    monkeypatch.setattr(banks, "_ENTRIES_AT_ONCE", entries)
     parts = vlcls.PromptClassifier(prompts, texts, aggregate="max").similarities(images)
     assert torch.allclose(whole, parts, atol=1e-6)
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_repeating_every_prompt_changes_nothing(aggregate: str):
     once, twice = prompt_set([2, 3]), prompt_set([4, 6])
     texts, images = unit(5, 5), unit(6, 6)
@@ -113,7 +113,7 @@ def test_repeating_every_prompt_changes_nothing(aggregate: str):
 
 def test_with_one_prompt_a_class_all_are_one():
     prompts, texts, images = prompt_set([1, 1, 1]), unit(3, 7), unit(5, 8)
-    found = [vlcls.PromptClassifier(prompts, texts, aggregate=a).similarities(images) for a in AGGREGATES]
+    found = [vlcls.PromptClassifier(prompts, texts, aggregate=a).similarities(images) for a in SCORERS]
     assert torch.allclose(found[0], found[1], atol=1e-6)
     assert torch.allclose(found[0], found[2], atol=1e-6)
 
@@ -134,7 +134,7 @@ def test_an_aggregate_that_does_not_exist():
         vlcls.PromptClassifier(prompt_set([1]), unit(1, 0), aggregate="median")
 
 
-@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("aggregate", SCORERS)
 def test_the_aggregate_is_saved(aggregate: str, tmp_path: Path):
     texts, images = unit(5, 9), unit(3, 10)
     classifier = vlcls.PromptClassifier(prompt_set([2, 3]), texts, aggregate=aggregate)
