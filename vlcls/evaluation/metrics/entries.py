@@ -27,6 +27,7 @@ from vlcls.evaluation.metrics.vocabulary_free import (
     semantic_iou,
     semantic_similarity,
 )
+from vlcls.registry import Registry
 
 #: Outcomes of at least one image to a number.
 Figure = Callable[[Any], float]
@@ -105,19 +106,7 @@ class Metric:
 
 
 #: In the order of tables; of each kind of outcomes the first is the main one.
-METRICS: dict[str, Metric] = {}
-
-
-def register(metric: Metric) -> Metric:
-    """Add a metric.
-
-    Raises:
-        EvaluationError: There is one of its name.
-    """
-    if metric.name in METRICS:
-        raise EvaluationError(f"there is a metric {metric.name!r} already: give this one another name")
-    METRICS[metric.name] = metric
-    return metric
+METRICS = Registry(Metric, "metric", EvaluationError, "vlcls.metrics")
 
 
 def metrics_of(*kinds: type) -> list[Metric]:
@@ -160,7 +149,7 @@ def _top5_there(metrics: Mapping[str, Any]) -> float | None:
     return 1.0 if metrics["classes"] == 5 else metrics["top5"] and metrics["top5"]["value"]
 
 
-_ENTRIES = (
+for _entry in (
     Metric(
         "top1", within(1), "top-1", "Part of images whose class is the first.",
         interval=wilson, always=True, clip_benchmark="acc1",
@@ -220,6 +209,5 @@ _ENTRIES = (
         "Words that found and true name have in common, over words in either.",
         of=FoundNames, always=True,
     ),
-)  # fmt: skip
-for _entry in _ENTRIES:
-    register(_entry)
+):  # fmt: skip
+    METRICS.register(_entry)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vlcls.evaluation.metrics.entries import main_metric
-from vlcls.evaluation.report.blocks import Answer, Answers, Block, Section, Table
-from vlcls.evaluation.report.section_rows import Results, Row, by, columns_of, main_figure, where
+from vlcls.evaluation.report.blocks import Answer, Answers, Block, Table
+from vlcls.evaluation.report.section_rows import Body, Results, Row, Run, by, columns_of, main_figure, where
 
 #: Shown as cards; the table of accuracies has all.
 _MOST = 12
 
 
-def answers(results: Results) -> Section | None:
+def answers(run: Run) -> Body:
     """Cards, and what a reader must know before trusting them."""
+    results = run.results
     places = by(results["cells"], "set", "encoder")
     shown = [_answer(results, name, encoder, cells) for (name, encoder), cells in places[:_MOST]]
     shown += [_found(results, row) for row in (results.get("discoveries") or [])[: _MOST - len(shown)]]
@@ -26,7 +27,7 @@ def answers(results: Results) -> Section | None:
             [each["method"], where(results, each["set"], each["encoder"]), each["error"]] for each in asked
         ]
         blocks.append(Table("Not run", columns_of("method", "on", "why"), rows))
-    return Section("answer", "The answer", " ".join(_before_trusting(results, len(places))), blocks)
+    return " ".join(_before_trusting(results, len(places))), blocks
 
 
 def _answer(results: Results, name: str, encoder: str, cells: Sequence[Row]) -> Answer:

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError
+from vlcls.evaluation.metrics.entries import METRICS, main_metric
 from vlcls.evaluation.metrics.significance import Difference, compare_right, holm_corrected
 from vlcls.evaluation.report.run_files import Predictions, cell_name, numbered, read_predictions, read_results
+from vlcls.evaluation.report.section_rows import main_figure
 
 Direction = Literal["gained", "lost", "still wrong"]
 DIRECTIONS: tuple[Direction, ...] = ("gained", "lost", "still wrong")
@@ -61,14 +63,15 @@ class CellChange:
 
     Attributes:
         set, encoder, method: Which.
-        metric: "top1", or "mean_average_precision" of multi-label sets.
-        before, after: The figure; "top1" over the images that both runs have, mean over seeds.
+        metric: The main one: "top1", or "mean_average_precision" of multi-label sets.
+        before, after: Its figure; "top1" over the images that both runs have, mean over seeds.
         images: That both have; None for multi-label sets.
         only_before, only_after: Images that only one of both has, which are left out.
         difference: After less before, Holm-corrected over all cells that both have; None for multi-label
             sets, of which no predictions are kept.
         shared_seeds: How many seeds both have.
         flips: Of these.
+        figures: (before, after) of every metric that both have, each over all images of its run.
     """
 
     set: str
@@ -83,6 +86,7 @@ class CellChange:
     difference: Difference | None = None
     shared_seeds: int = 0
     flips: tuple[Flip, ...] = field(default=(), repr=False)
+    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def unchanged(self) -> bool:
@@ -98,7 +102,8 @@ class CellChange:
     def to_json(self) -> dict[str, Any]:
         """Without the flips, which are counted."""
         difference = None if self.difference is None else self.difference.to_json()
-        return vars(self) | {"difference": difference, "flips": self.counts}
+        figures = {name: list(ends) for name, ends in self.figures.items()}
+        return vars(self) | {"difference": difference, "flips": self.counts, "figures": figures}
 
 
 @dataclass(frozen=True)
@@ -216,11 +221,11 @@ def _corrected(cells: Sequence[CellChange], alpha: float) -> Iterator[CellChange
 
 def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapping[str, Any]) -> CellChange:
     own = _Name(*(str(before[part]) for part in _CELL))
+    figures = dict(_figures(before["metrics"], after["metrics"]))
     given = [read_predictions(side.folder, cell) for side, cell in zip(sides, (before, after), strict=True)]
     if given[0] is None or given[1] is None:
-        metric = "mean_average_precision"
-        values = [cell["metrics"].get(metric, cell["metrics"].get("top1")) for cell in (before, after)]
-        return CellChange(*own, metric=metric, before=values[0]["value"], after=values[1]["value"])
+        values = [main_figure(cell)["value"] for cell in (before, after)]
+        return CellChange(*own, main_metric(before["metrics"]).name, *values, figures=figures)
     first, second = given[0], given[1]
     name = own.set
     rows, others = _paired(first, second, sides, name)
@@ -243,7 +248,17 @@ def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapp
         difference=difference,
         shared_seeds=len(set(first.seeds) & set(second.seeds)),
         flips=tuple(_flips(first, second, rows, others, list(zip(names, ids, strict=True)), own)),
+        figures=figures,
     )
+
+
+def _figures(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    for name in METRICS:
+        old, new = before.get(name), after.get(name)
+        if old and new:
+            yield name, (old["value"], new["value"])
 
 
 def _paired(

@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from vlcls.evaluation.metrics.accuracy import confusion, worst_pairs
 from vlcls.evaluation.metrics.calibration import reliability
-from vlcls.evaluation.report.blocks import Figure, Figures, Mistake, Pair, Pairs, Section, with_interval
+from vlcls.evaluation.report.blocks import Figure, Figures, Mistake, Pair, Pairs, with_interval
 from vlcls.evaluation.report.figures import reliability_diagram
 from vlcls.evaluation.report.run_files import Predictions, read_predictions
-from vlcls.evaluation.report.section_rows import MOST_FIGURES, by, left_out, method_name, where
+from vlcls.evaluation.report.section_rows import (
+    MOST_FIGURES,
+    Body,
+    ImageOf,
+    Results,
+    Row,
+    Run,
+    by,
+    left_out,
+    main_figure,
+    method_name,
+    where,
+)
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-#: The picture of an image of a set, both by name; None where it cannot be had.
-ImageOf = Callable[[str, str], "Image | None"]
 _PAIRS, _EXAMPLES, _MOST_PICTURES = 5, 4, 240
 #: Twice what is shown, for screens with two pixels to one.
 _SIDE = 176
 
 
-def calibration(results: Mapping[str, Any], folder: Path) -> Section | None:
+def calibration(run: Run) -> Body:
     """A reliability diagram for each cell, of all predictions of all its seeds."""
+    results = run.results
     blocks = []
     drawn = count = 0
     for number, ((name, encoder), cells) in enumerate(by(results["cells"], "set", "encoder")):
         figures = []
         for place, cell in enumerate(cells):
             count += bool(cell.get("predictions"))
-            found = read_predictions(folder, cell) if drawn < MOST_FIGURES else None
+            found = read_predictions(run.folder, cell) if drawn < MOST_FIGURES else None
             if found is not None:
                 figures.append(_diagram(results, cell, found, f"reliability-{number}-{place}"))
                 drawn += 1
@@ -46,12 +53,10 @@ def calibration(results: Mapping[str, Any], folder: Path) -> Section | None:
         "right as often as they say. Below: how many images have it. ECE is the mean distance from the line."
     )
     text = f"{text} {left_out(count - drawn)}".strip()
-    return Section("calibration", "Are confidences honest?", text, blocks) if blocks else None
+    return text, blocks
 
 
-def _diagram(
-    results: Mapping[str, Any], cell: Mapping[str, Any], found: Predictions, identifier: str
-) -> Figure:
+def _diagram(results: Results, cell: Row, found: Predictions, identifier: str) -> Figure:
     metrics = cell["metrics"]
     bins = reliability(found.confidence.ravel(), found.right.ravel(), metrics["bins"])
     title = method_name(results, cell["method"])
@@ -64,17 +69,20 @@ def _diagram(
     )
 
 
-def mistakes(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None = None) -> Section | None:
+def mistakes(run: Run) -> Body:
     """The most frequent mistakes of the best method on each set with each encoder."""
+    results = run.results
     blocks, budget = [], _MOST_PICTURES
     for (name, encoder), cells in by(results["cells"], "set", "encoder"):
         own = [cell for cell in cells if not results["methods"].get(cell["method"], {}).get("control")]
         rated = [cell for cell in own or cells if cell.get("predictions")]
-        best = max(rated, key=lambda cell: cell["metrics"]["top1"]["value"], default=None)
-        found = read_predictions(folder, best) if best else None
+        best = max(rated, key=lambda cell: main_figure(cell)["value"], default=None)
+        found = read_predictions(run.folder, best) if best else None
         if best is None or found is None:
             continue
-        pairs = list(_pairs(found, results["sets"][name]["classes"], name, image_of if budget > 0 else None))
+        pairs = list(
+            _pairs(found, results["sets"][name]["classes"], name, run.image_of if budget > 0 else None)
+        )
         budget -= sum(mistake.picture is not None for pair in pairs for mistake in pair.examples)
         if pairs:
             blocks.append(Pairs(f"{where(results, name, encoder)}: {best['method']}", pairs))
@@ -82,7 +90,7 @@ def mistakes(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None 
         "Pairs of classes that are confused most often, by the method of the highest top-1 that is no "
         "control (means over its seeds). The images are those about which it is most confident."
     )
-    return Section("mistakes", "Worst confusions", text, blocks) if blocks else None
+    return text, blocks
 
 
 def _pairs(found: Predictions, classes: Sequence[str], name: str, image_of: ImageOf | None) -> Iterator[Pair]:

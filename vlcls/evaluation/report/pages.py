@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import MissingExtraError
-from vlcls.evaluation.report import sections, side_sections
-from vlcls.evaluation.report.answers import answers
 from vlcls.evaluation.report.blocks import Section, clean, markdown
-from vlcls.evaluation.report.mistakes import ImageOf, calibration, mistakes
+from vlcls.evaluation.report.entries import sections_of
 from vlcls.evaluation.report.run_folder import write_files
+from vlcls.evaluation.report.section_rows import ImageOf, Run
 
 _TEMPLATE = "report.html.j2"
 _TITLE = "Zero-shot evaluation"
@@ -39,30 +38,11 @@ def write_report(results: Mapping[str, Any], folder: Path, image_of: ImageOf | N
         MissingExtraError: Jinja2, Matplotlib or PyArrow is not installed.
     """
     folder = Path(folder)
-    found = _sections(results, folder, image_of)
+    found = sections_of(Run(results, folder, image_of))
     about = _about(results)
     page = _rendered(found, results, about)
     write_files(folder, {"report.md": markdown(found, _TITLE, about).encode(), "report.html": page.encode()})
     return folder / "report.html"
-
-
-def _sections(results: Mapping[str, Any], folder: Path, image_of: ImageOf | None) -> list[Section]:
-    found = [
-        answers(results),
-        sections.accuracy(results),
-        sections.gains(results),
-        sections.shifts(results),
-        sections.groups(results),
-        mistakes(results, folder, image_of),
-        calibration(results, folder),
-        side_sections.corruptions(results),
-        side_sections.rationales(results),
-        side_sections.discoveries(results),
-        side_sections.unreadable(results),
-        side_sections.problems(results),
-        sections.what_was_run(results),
-    ]
-    return [section for section in found if section is not None]
 
 
 def _about(results: Mapping[str, Any]) -> str:

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vlcls.evaluation.metrics.entries import main_metric
-from vlcls.evaluation.report.blocks import Column, Table
+from vlcls.evaluation.report.blocks import Block, Column, Table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
+#: The picture of an image of a set, both by name; None where it cannot be had.
+ImageOf = Callable[[str, str], "Image | None"]
+#: What a section says, below its title; None where it has no data.
+Body = tuple[str, Sequence[Block]] | None
 #: Of one kind in a report, and rows of a list.
 MOST_FIGURES, MOST_ROWS = 48, 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """What sections are made of.
+
+    Attributes:
+        results: All of `results.json`.
+        folder: Where the predictions are that it names.
+        image_of: For pictures of mistakes; without it there are only names.
+    """
+
+    results: Results
+    folder: Path
+    image_of: ImageOf | None = None
 
 
 def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:

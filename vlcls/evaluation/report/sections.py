@@ -1,4 +1,4 @@
-"""The sections of a report that follow from `results.json` alone. Those without data are None."""
+"""The sections of a report that follow from `results.json` alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from vlcls.evaluation.report.blocks import (
     Figures,
     Judgement,
     Judgements,
-    Section,
     Table,
     points,
     signed,
@@ -21,8 +20,10 @@ from vlcls.evaluation.report.blocks import (
 from vlcls.evaluation.report.figures import Dots, dot_chart, scatter
 from vlcls.evaluation.report.section_rows import (
     MOST_FIGURES,
+    Body,
     Results,
     Row,
+    Run,
     by,
     columns_of,
     left_out,
@@ -34,8 +35,9 @@ from vlcls.evaluation.report.section_rows import (
 )
 
 
-def what_was_run(results: Results) -> Section:
+def what_was_run(run: Run) -> Body:
     """Encoders, sets, methods and versions."""
+    results = run.results
     encoders = [
         [
             name,
@@ -58,13 +60,13 @@ def what_was_run(results: Results) -> Section:
     ]
     versions = {"vlcls": results["vlcls"], **results["versions"], **results["hardware"]}
     text = f"With {', '.join(f'{name} {value}' for name, value in versions.items())}."
-    return Section("run", "What was run", text, [
+    return text, [
         Table("Sets", columns_of("set", "#images", "#not read", "#classes", "where from", "content"),
               [_set_row(name, s) for name, s in results["sets"].items()]),
         Table("Encoders", columns_of("encoder", "scores", "precision", "#logit scale", "fingerprint"),
               encoders),
         Table("Methods", columns_of("method", "option", "reference", "#seeds", "what it does"), methods),
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
 def _set_row(name: str, given: Row) -> list[str]:
@@ -73,8 +75,9 @@ def _set_row(name: str, given: Row) -> list[str]:
     return [name, *map(str, counts), source, str(given["content_sha256"] or "")[:16]]
 
 
-def accuracy(results: Results) -> Section | None:
+def accuracy(run: Run) -> Body:
     """A figure and a table for each set."""
+    results = run.results
     tables: list[Block] = []
     figures = []
     given = by(results["cells"], "set")
@@ -90,7 +93,7 @@ def accuracy(results: Results) -> Section | None:
         "the spread between seeds in them."
     )
     shown = Figures(figures, text=left_out(len(given) - len(figures)))
-    return Section("accuracy", "Accuracy", text, [shown, *tables])
+    return text, [shown, *tables]
 
 
 def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: int) -> Figure:
@@ -119,8 +122,9 @@ def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
     return without_empty(Table(caption, columns_of("method", *titles, "#prompts"), rows))
 
 
-def gains(results: Results) -> Section | None:
+def gains(run: Run) -> Body:
     """Verdicts, and the paired differences that they rest on."""
+    results = run.results
     blocks: list[Block] = []
     for (name, encoder), rows in by(results["gains"], "set", "encoder"):
         heading = where(results, name, encoder)
@@ -136,8 +140,6 @@ def gains(results: Results) -> Section | None:
         blocks.append(Judgements(heading, told))
         columns = [Column("method"), *(Column(f"to {ref}", True) for ref in references)]
         blocks.append(Table(f"Differences on {heading}, in points", columns, table))
-    if not blocks:
-        return None
     text = (
         "Every method is compared on the same images with one prompt, and with controls whose texts say "
         "nothing about the classes. Differences are in points of accuracy with paired bootstrap intervals. "
@@ -145,7 +147,7 @@ def gains(results: Results) -> Section | None:
         "difference, 0 is in the interval. Only a method that beats the controls is better because of what "
         "its texts say."
     )
-    return Section("gains", "Is the gain real?", text, blocks)
+    return text, blocks
 
 
 def _difference(given: Row | None) -> str:
@@ -155,8 +157,9 @@ def _difference(given: Row | None) -> str:
     return f"{signed(interval)}, p = {given['adjusted']:.2g}"
 
 
-def shifts(results: Results) -> Section | None:
+def shifts(run: Run) -> Body:
     """What is left under each shift, and effective robustness where there is a fit set."""
+    results = run.results
     figures: list[Figure] = []
     scatters: list[Figure] = []
     tables: list[Block] = []
@@ -184,7 +187,7 @@ def shifts(results: Results) -> Section | None:
         )
         blocks.append(Figures(scatters, "Effective robustness", about))
     text = "Accuracy in distribution, and what is left of it elsewhere, over the classes that both sets have."
-    return Section("shifts", "Under distribution shift", text, [*blocks, *tables])
+    return text, [*blocks, *tables]
 
 
 def _scatter(shift: str, rows: Sequence[Row], number: int) -> Iterator[Figure]:
@@ -223,8 +226,9 @@ def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
     return without_empty(Table(caption, columns, table))
 
 
-def groups(results: Results) -> Section | None:
+def groups(run: Run) -> Body:
     """The worst group of each cell: a table for each set, encoder and column of groups."""
+    results = run.results
     rows: dict[str, list[list[str]]] = {}
     for cell in results["cells"]:
         for column, found in cell["groups"].items():
@@ -236,8 +240,6 @@ def groups(results: Results) -> Section | None:
                 points(found["mean"]),
                 points(found["reweighted"]), str(len(found["groups"])), str(len(found["empty"]) or ""),
             ])  # fmt: skip
-    if not rows:
-        return None
     columns = columns_of(
         "method", "worst group", "#its accuracy", "#its images", "#average", "#gap, points",
         "#mean of groups", "#reweighted", "#groups", "#without images",
@@ -247,7 +249,7 @@ def groups(results: Results) -> Section | None:
         "All figures of methods with several seeds are means over them."
     )
     tables = [without_empty(Table(caption, columns, some)) for caption, some in rows.items()]
-    return Section("groups", "Worst group", text, tables)
+    return text, tables
 
 
 def _of_groups(found: Row, name: str) -> str:

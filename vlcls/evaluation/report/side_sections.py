@@ -10,7 +10,6 @@ from vlcls.evaluation.report.blocks import (
     Column,
     Figure,
     Figures,
-    Section,
     Table,
     points,
     with_interval,
@@ -19,7 +18,8 @@ from vlcls.evaluation.report.figures import stacked_bars
 from vlcls.evaluation.report.section_rows import (
     MOST_FIGURES,
     MOST_ROWS,
-    Results,
+    Body,
+    Run,
     by,
     columns_of,
     method_name,
@@ -37,8 +37,9 @@ _QUADRANTS = {
 }
 
 
-def corruptions(results: Results) -> Section | None:
+def corruptions(run: Run) -> Body:
     """One table for each kind of mean, one column for each corruption."""
+    results = run.results
     named = several(results)
     tables = []
     for (name, baseline, data), rows in by(results["corruptions"], "name", "baseline", "set"):
@@ -54,21 +55,19 @@ def corruptions(results: Results) -> Section | None:
         unit = f"per cent of the errors of {baseline}" if baseline else "per cent"
         tables.append(Table(f"{name}, {data}, {unit}", columns, table))
     text = "Errors, means over severities: less is better."
-    return Section("corruptions", "Corrupted images", text, tables) if tables else None
+    return text, tables
 
 
-def discoveries(results: Results) -> Section | None:
+def discoveries(run: Run) -> Body:
     """Methods that got no class names: how well the names they found fit the true ones."""
-    rows = results.get("discoveries") or []
-    if not rows:
-        return None
+    results = run.results
     shown = [metric for metric in metrics_of(FoundNames) if metric.in_report]
     columns = columns_of(
         "method", *(f"#{metric.title}" for metric in shown), "#images", "#without a candidate",
         "most frequent names",
     )  # fmt: skip
     tables = []
-    for (data, encoder), some in by(rows, "set", "encoder"):
+    for (data, encoder), some in by(results.get("discoveries") or [], "set", "encoder"):
         table = [
             [method_name(results, row["method"]),
              *(points(row.get(m.name), m.scale, m.digits) for m in shown),
@@ -78,11 +77,12 @@ def discoveries(results: Results) -> Section | None:
         ]  # fmt: skip
         tables.append(without_empty(Table(where(results, data, encoder), columns, table)))
     text = "Names found without a list, against the true class names; see the CaSED paper for the metrics."
-    return Section("discoveries", "Without a list of names", text, tables)
+    return text, tables
 
 
-def rationales(results: Results) -> Section | None:
+def rationales(run: Run) -> Body:
     """Quadrants: category right or wrong, rationale right or wrong."""
+    results = run.results
     rows = results.get("rationales") or []
     if not rows:
         return None
@@ -109,11 +109,12 @@ def rationales(results: Results) -> Section | None:
     ]
     blocks.append(Table("Parts of all images, %", columns, table))
     text = "Whether the category is right, and whether the true rationale comes with the category predicted."
-    return Section("rationales", "Right for the right reasons?", text, blocks)
+    return text, blocks
 
 
-def unreadable(results: Results) -> Section | None:
+def unreadable(run: Run) -> Body:
     """Images that were left out of every method alike."""
+    results = run.results
     rows = [
         [bad["image"], name, bad["error"]] for name, s in results["sets"].items() for bad in s["unreadable"]
     ]
@@ -122,11 +123,12 @@ def unreadable(results: Results) -> Section | None:
     more = f" {len(rows) - MOST_ROWS} more are in unreadable.jsonl." if len(rows) > MOST_ROWS else ""
     text = f"{len(rows)} images could not be read. They are left out of every method alike.{more}"
     table = Table("Not read", columns_of("image", "set", "why"), rows[:MOST_ROWS])
-    return Section("unreadable", "Images that could not be read", text, [table])
+    return text, [table]
 
 
-def problems(results: Results) -> Section | None:
+def problems(run: Run) -> Body:
     """What the check of class names found."""
+    results = run.results
     rows = [[name, said] for name, s in results["sets"].items() for said in s["problems"]]
     if not rows:
         return None
@@ -135,4 +137,4 @@ def problems(results: Results) -> Section | None:
         f"Zero-shot accuracy depends on the names of classes. Look at these before trusting a figure.{more}"
     )
     table = Table("Class names", columns_of("set", "what was found"), rows[:MOST_ROWS])
-    return Section("problems", "Problems with class names", text, [table])
+    return text, [table]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.errors import EvaluationError, MissingExtraError, VlclsError, VlclsWarning
+from vlcls.evaluation.metrics.entries import METRICS
 from vlcls.evaluation.report.run_schemas import StoredCell
 from vlcls.files.hashes import check_hashes
 from vlcls.files.json_text import read_json, to_json
@@ -18,6 +19,11 @@ from vlcls.files.writing import write_atomically
 
 CELLS, PREDICTIONS = "cells", "predictions"
 FORMAT, VERSION = "vlcls-cell", 1
+
+
+def stored_schema() -> list[Any]:
+    """Every field that a stored cell has, for the keys of cells: one that lacks a field is made anew."""
+    return [StoredCell.model_json_schema(), list(METRICS)]
 
 
 def digest(cell: Mapping[str, Any]) -> str:

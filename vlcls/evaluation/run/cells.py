@@ -24,7 +24,7 @@ from vlcls.evaluation.metrics.measuring import mean_over_seeds, measure_multi_la
 from vlcls.evaluation.metrics.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.metrics.robustness import over_groups
 from vlcls.evaluation.report.run_files import cell_name, read_predictions
-from vlcls.evaluation.run.cell_files import read_cell, write_cell, write_predictions
+from vlcls.evaluation.run.cell_files import read_cell, stored_schema, write_cell, write_predictions
 from vlcls.evaluation.run.embedded import EmbeddedSet
 from vlcls.evaluation.run.kinds import Context
 from vlcls.evaluation.run.methods import Method, prompts_hash
@@ -76,7 +76,7 @@ class Cell:
         known = [
             __version__, self.data.name, self.data.content, encoder.fingerprint, encoder.precision,
             encoder.logit_scale, encoder.logit_bias, encoder.activation, self.method.spec,
-            list(self.method.seeds), prompts_hash(self.prompts), self.left_out,
+            list(self.method.seeds), prompts_hash(self.prompts), self.left_out, stored_schema(),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 

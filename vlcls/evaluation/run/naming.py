@@ -12,7 +12,7 @@ from vlcls import __version__
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.entries import metrics_of
 from vlcls.evaluation.metrics.vocabulary_free import FoundNames
-from vlcls.evaluation.run.cell_files import read_cell, write_cell, write_predictions
+from vlcls.evaluation.run.cell_files import read_cell, stored_schema, write_cell, write_predictions
 from vlcls.evaluation.run.cells import file_name
 from vlcls.evaluation.run.embedded import EmbeddedSet
 from vlcls.evaluation.run.methods import Method
@@ -36,6 +36,7 @@ def naming_key(data: EmbeddedSet, encoder: Encoder, method: Method) -> str:
     captions = hashlib.sha256(config.read_bytes()).hexdigest() if config.is_file() else ""
     known = [
         __version__, data.name, data.content, encoder.fingerprint, encoder.precision, method.spec, captions,
+        stored_schema(),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
