@@ -89,6 +89,7 @@ def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
     for note in found.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     _cells(console, found)
+    _other_figures(console, found)
     for names, which in ((found.only_before, "first"), (found.only_after, "second")):
         if names:
             console.print(f"\nonly in the {which} run: {', '.join(names)}", style="dim", markup=False)
@@ -112,6 +113,33 @@ def _cells(console: Console, found: RunComparison) -> None:
             "another class",
             style="dim",
         )
+
+
+def _other_figures(console: Console, found: RunComparison) -> None:
+    """Metrics that moved, each over all images of its run: green where that is better. There is no test."""
+    from vlcls.evaluation.metrics.entries import METRICS
+    from vlcls.evaluation.report.blocks import points
+
+    moved = [
+        {name: ends for name, ends in cell.figures.items() if name != cell.metric and ends[0] != ends[1]}
+        for cell in found.cells
+    ]
+    shown = [
+        metric for metric in METRICS.values() if metric.in_report and any(metric.name in m for m in moved)
+    ]
+    if not shown:
+        return
+    table = _table("set", "encoder", "method", *(metric.title for metric in shown))
+    for cell, figures in zip(found.cells, moved, strict=True):
+        row = [_text(part) for part in (cell.set, cell.encoder, cell.method)]
+        for metric in shown:
+            ends = figures.get(metric.name)
+            said = " to ".join(points(end, metric.scale, metric.digits) for end in ends or ())
+            better = ends is not None and (ends[1] > ends[0]) == (metric.better == "higher")
+            row.append(_text(said, "green" if better else "red"))
+        if figures:
+            table.add_row(*row)
+    console.print(table)
 
 
 def _figures(cell: CellChange, alpha: float) -> list[Any]:

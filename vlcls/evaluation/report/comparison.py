@@ -224,8 +224,9 @@ def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapp
     figures = dict(_figures(before["metrics"], after["metrics"]))
     given = [read_predictions(side.folder, cell) for side, cell in zip(sides, (before, after), strict=True)]
     if given[0] is None or given[1] is None:
-        values = [main_figure(cell)["value"] for cell in (before, after)]
-        return CellChange(*own, main_metric(before["metrics"]).name, *values, figures=figures)
+        metric = main_metric(before["metrics"]).name
+        old, new = (main_figure(cell)["value"] for cell in (before, after))
+        return CellChange(*own, metric=metric, before=old, after=new, figures=figures)
     first, second = given[0], given[1]
     name = own.set
     rows, others = _paired(first, second, sides, name)
