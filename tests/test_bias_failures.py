@@ -22,9 +22,9 @@ from vlcls.bias import (
     joined_tags,
 )
 from vlcls.bias import failures as module
-from vlcls.bias.failures import drop_interval
 from vlcls.errors import EmbeddingError, EvaluationError
 from vlcls.evaluation import holm
+from vlcls.evaluation.metrics.intervals import apart, proportion
 from vlcls.labels import as_labels
 from vlcls.prompts import Prompt, PromptSet
 
@@ -141,9 +141,8 @@ def test_a_search_too_large_says_how_far_it_went(monkeypatch):
 
 def test_an_interval_by_hand():
     # Newcombe (1998), table II, case (a): 56/70 - 48/80 is 0.2 with 0.0524 to 0.3339 by method 10.
-    found = drop_interval(48, 80, 56, 70)
+    found = apart(proportion(56, 70), proportion(48, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
-    assert drop_interval(0, 0, 3, 4) is None
 
 
 def test_results_and_tags_of_other_images_are_refused():

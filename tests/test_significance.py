@@ -72,7 +72,11 @@ def test_single_runs_are_compared_by_mcnemar():
 def test_equal_predictions_do_not_differ():
     one = world(0, 50, {"a": (0.5, None)})["a"]
     compared = compare_predictions(one, one, np.zeros(50, int))
-    assert compared.p_value == 1 and compared.difference.low == compared.difference.high == 0
+    assert compared.p_value == 1 and compared.difference.value == 0
+    # As in a table of right and wrong before and after: 50 images alike, and half an image of each kind.
+    gained, lost, _ = np.random.default_rng(1).dirichlet([0.5, 0.5, 51], 100_000).T
+    ends = np.percentile(gained - lost, [2.5, 97.5])
+    assert [compared.difference.low, compared.difference.high] == pytest.approx(ends, rel=0.1)
     # Runs that are all alike are one run, with nothing random about it.
     many = compare_predictions(np.repeat(one, 7, 0), one, np.zeros(50, int))
     assert many.seeds == 7 and many.difference == compared.difference and many.p_value == 1

@@ -91,7 +91,7 @@ def rightness(seen: Seen, shown: Subset) -> tuple[NDArray[np.bool_], NDArray[np.
 
 
 def total_change(seen: Seen, shown: Subset) -> Estimate:
-    """Of the accuracy over all shown images, with its paired bootstrap interval."""
+    """Of the accuracy over all shown images, with its paired interval."""
     before, after = rightness(seen, shown)
     return compare_right(after[None], before[None]).difference
 

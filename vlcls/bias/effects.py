@@ -12,7 +12,7 @@ from vlcls.classifiers import PromptClassifier
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.editing import Comparison, PartCounts, Scored, compare
 from vlcls.errors import DescriptorError
-from vlcls.evaluation.metrics.intervals import Estimate
+from vlcls.evaluation.metrics.intervals import Estimate, around, posterior_means
 from vlcls.explain.pieces import Pieces
 from vlcls.prompts import PromptSet
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Draws of an interval.
 DRAWS = 10_000
+#: Wrong or right before, wrong or right after.
+_KINDS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,8 @@ def worst_group_change(
     """The change of the least accuracy over groups, with a 95 % credible interval.
 
     Each group's images fall into four kinds: right or wrong before, right or wrong after. Their
-    probabilities have the posterior Dirichlet(counts + 1/2) (Jeffreys' prior); the least accuracy over groups
-    before and after follow from them. Unlike a bootstrap it is not certain of anything in a group of three
-    images, and where nothing flips it holds 0.
+    probabilities have a posterior (`vlcls.evaluation.metrics.intervals.posterior_means`); the least accuracy
+    over groups before and after follow from them. Where nothing flips the interval holds 0.
 
     Args:
         before, after: bool[N], which images are predicted rightly.
@@ -103,12 +104,10 @@ def worst_group_change(
     known, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     kinds = 2 * np.asarray(before, dtype=np.int64) + np.asarray(after, dtype=np.int64)
     counts = np.bincount(codes * 4 + kinds, minlength=4 * len(known)).reshape(-1, 4)
-    drawn = np.stack([rng.dirichlet(row + 0.5, DRAWS) for row in counts])
-    least_before, least_after = (drawn[:, :, places].sum(2).min(0) for places in ([2, 3], [1, 3]))
-    low, high = np.percentile(least_after - least_before, [2.5, 97.5])
-    parts = counts / counts.sum(1, keepdims=True)
-    value = float(parts[:, [1, 3]].sum(1).min() - parts[:, [2, 3]].sum(1).min())
-    return Estimate(value, min(float(low), value), max(float(high), value))
+    drawn = np.stack([posterior_means(_KINDS, row, _KINDS, rng, DRAWS) for row in counts])  # [G, DRAWS, 2]
+    least = drawn.min(0)
+    seen = (counts @ _KINDS / counts.sum(1, keepdims=True)).min(0)
+    return around(float(seen[1] - seen[0]), least[:, 1] - least[:, 0])
 
 
 def without_piece(classifier: PromptClassifier, piece: int) -> PromptClassifier:

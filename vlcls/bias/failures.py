@@ -13,7 +13,6 @@ known what is right, so the correction is honest.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.bias.tags import Tags
-from vlcls.binomial import interval
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.metrics.intervals import Estimate
+from vlcls.evaluation.metrics.intervals import Estimate, apart, proportion
 from vlcls.evaluation.metrics.significance import holm
 
 #: Combinations of one size in memory at once, and the most that are searched before size grows no further.
@@ -201,19 +199,6 @@ def check_failure_modes(
     )
 
 
-def drop_interval(right: int, count: int, others_right: int, others: int) -> Estimate | None:
-    """others_right / others - right / count with the 95 % interval of Newcombe (1998), method 10."""
-    if not count or not others:
-        return None
-    here, there = right / count, others_right / others
-    low, high = interval(right, count)
-    others_low, others_high = interval(others_right, others)
-    apart = there - here
-    below = math.hypot(there - others_low, high - here)
-    above = math.hypot(others_high - there, here - low)
-    return Estimate(apart, apart - below, apart + above)
-
-
 # ---- search --------------------------------------------------------------------------------------------
 
 #: Of each combination that enough images have: images, and right ones.
@@ -305,12 +290,14 @@ def _mode(
     others = own & ~here
     count, right = int(here.sum()), int(hits[here].sum())
     rest, rest_right = int(others.sum()), int(hits[others].sum())
+    without, with_words = proportion(rest_right, rest), proportion(right, count)
     rows = np.flatnonzero(here)
     few = rows[np.argsort(hits[rows], kind="stable")][:examples]
     wrong = [] if predicted is None else np.asarray(predicted)[rows[~hits[rows]]].tolist()
     return FailureMode(
         index, tuple(tags.words[place] for place in places), places, count, right, rest, rest_right,
-        drop_interval(right, count, rest_right, rest), p_value, adjusted, tuple(few.tolist()),
+        None if without is None or with_words is None else apart(without, with_words),
+        p_value, adjusted, tuple(few.tolist()),
         tuple(sorted(Counter(wrong).items(), key=lambda item: (-item[1], item[0]))),
     )  # fmt: skip
 

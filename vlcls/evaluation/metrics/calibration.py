@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
+from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, mean_interval
 from vlcls.evaluation.metrics.per_image import DEFAULT_BINS, Activation, checked, nlls, outcomes
 
 #: Temperatures looked at lie between e^-12 and e^12.
@@ -63,13 +64,57 @@ def calibration_error(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> 
     the same of both.
     """
     given, correct = _checked(confidence, right, bins)
-    return errors_of_bins(bin_places(given, bins), correct - given, bins)[0]
+    return float(np.abs(_gaps(given, correct, bins)[1]).sum() / len(given))
+
+
+def calibration_interval(
+    confidence: Any, right: Any, bins: int = DEFAULT_BINS, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """`calibration_error` with an interval for what it would be with endless images.
+
+    Noise in a bin that is calibrated adds to the sum whatever its sign; in others it goes both ways. So the
+    interval is that of the mean over images of (right - confidence) with the sign of its bin, and its lower
+    end is lower by what noise adds on average in those bins that two standard errors do not tell from
+    calibrated ones. `docs/metrics.md` has how often it holds the truth.
+
+    Args:
+        confidence, right, bins: As of `reliability`.
+        seed, resamples: Of the draws.
+    """
+    given, correct = _checked(confidence, right, bins)
+    places, sums = _gaps(given, correct, bins)
+    signed = np.sign(sums)[places] * (correct - given)
+    found = mean_interval(signed, (-1.0, 1.0), seed=seed, resamples=resamples)
+    assert found is not None
+    noise = np.sqrt(np.bincount(places, given * (1 - given), bins + 1))
+    added = math.sqrt(2 / math.pi) * float(noise[np.abs(sums) < 2 * noise].sum()) / len(given)
+    return Estimate(found.value, found.low - added, found.high).within(0.0, 1.0)
 
 
 def maximum_calibration_error(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> float:
     """The largest |accuracy_b - confidence_b| of a bin with images; 0 if there is none."""
-    given, correct = _checked(confidence, right, bins)
-    return errors_of_bins(bin_places(given, bins), correct - given, bins)[1]
+    return maximum_calibration_interval(confidence, right, bins).value
+
+
+def maximum_calibration_interval(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> Estimate:
+    """The same with an interval: from the exact ones of all bins with images (Clopper-Pearson)
+    at 1 - 0.05 / bins each.
+
+    It is wide where a bin has few images, for that bin may be the worst.
+    """
+    from scipy.stats import binomtest
+
+    full = [each for each in reliability(confidence, right, bins) if each.count]
+    if not full:
+        return Estimate(0.0, 0.0, 1.0)
+    ends = []
+    for each in full:
+        assert each.accuracy is not None and each.confidence is not None
+        test = binomtest(round(each.accuracy * each.count), each.count)
+        found = test.proportion_ci(1 - 0.05 / len(full), "exact")
+        below, above = found.low - each.confidence, found.high - each.confidence
+        ends.append((abs(each.accuracy - each.confidence), max(below, -above, 0.0), max(above, -below)))
+    return Estimate(*(float(max(end)) for end in zip(*ends, strict=True)))
 
 
 def bin_places(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
@@ -78,11 +123,14 @@ def bin_places(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     return places
 
 
-def errors_of_bins(places: NDArray[np.int64], gaps: NDArray[np.float64], bins: int) -> tuple[float, float]:
-    """Expected and maximum calibration error from `bin_places` [N] and (right - confidence) [N]."""
-    counts = np.bincount(places, minlength=bins + 1)[1:]
-    errors = np.abs(np.bincount(places, weights=gaps, minlength=bins + 1)[1:])
-    return float(errors.sum() / len(places)), float(np.max(errors / np.maximum(counts, 1)))
+def _gaps(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The bin of each image [N], and of each bin the sum of right - confidence: [bins + 1], with 0 first."""
+    places = bin_places(confidence, bins)
+    sums = np.bincount(places, right - confidence, bins + 1).astype(np.float64)
+    sums[0] = 0
+    return places, sums
 
 
 def negative_log_likelihood(logits: Any, truth: Any, activation: Activation = "softmax") -> float:

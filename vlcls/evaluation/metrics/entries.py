@@ -17,8 +17,19 @@ from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.accuracy import average_precision_of, mean_recall
-from vlcls.evaluation.metrics.calibration import bin_places, errors_of_bins
-from vlcls.evaluation.metrics.intervals import Estimate, bootstrap_intervals, proportion
+from vlcls.evaluation.metrics.calibration import (
+    calibration_error,
+    calibration_interval,
+    maximum_calibration_error,
+    maximum_calibration_interval,
+)
+from vlcls.evaluation.metrics.intervals import (
+    Estimate,
+    bootstrap_intervals,
+    mean_interval,
+    no_surer,
+    proportion,
+)
 from vlcls.evaluation.metrics.per_image import MultiLabel, Outcomes
 from vlcls.evaluation.metrics.vocabulary_free import (
     FoundNames,
@@ -49,6 +60,26 @@ def resampled(figures: Sequence[Figure], found: Any, seed: int, resamples: int) 
         return np.array([figure(some) for figure in figures])
 
     return bootstrap_intervals(statistic, len(found), seed=seed, resamples=resamples, least=-math.inf)
+
+
+def of_classes(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+    """For parts of 1 that are means over classes: the same, and no surer than their few images let it be."""
+    if isinstance(found, MultiLabel):
+        counts = found.labels.sum(0)[found.labels.any(0)]
+    else:
+        counts = np.unique(found.truth, return_counts=True)[1]
+    return [no_surer(each, counts) for each in resampled(figures, found, seed, resamples)]
+
+
+def of_images(column: str, most: Callable[[Outcomes], float]) -> Interval:
+    """For means of a column of outcomes, from 0 to what an image may be expected to have at most."""
+
+    def interval(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+        values, ends = getattr(found, column), (0.0, most(found))
+        estimate = mean_interval(values, ends, seed=seed, resamples=resamples)
+        return [estimate] if estimate is not None else []
+
+    return interval
 
 
 @dataclass(frozen=True)
@@ -132,10 +163,13 @@ def within(k: int) -> Figure:
     return lambda found: float((found.rank < k).mean())
 
 
-def _calibration_errors(found: Outcomes) -> tuple[float, float]:
-    return errors_of_bins(
-        bin_places(found.confidence, found.bins), found.right - found.confidence, found.bins
-    )
+def _ece(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+    given = found.confidence, found.right, found.bins
+    return [calibration_interval(*given, seed=seed, resamples=resamples)]
+
+
+def _mce(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+    return [maximum_calibration_interval(found.confidence, found.right, found.bins)]
 
 
 def _precision_there(metrics: Mapping[str, Any]) -> float:
@@ -163,30 +197,34 @@ for _entry in (
     Metric(
         "mean_class_recall", lambda found: mean_recall(found.truth, found.right, found.classes),
         "mean class recall", "Mean over classes with images of the part of these that is predicted right.",
-        always=True, clip_benchmark="mean_per_class_recall",
+        interval=of_classes, always=True, clip_benchmark="mean_per_class_recall",
     ),
     Metric(
         "mean_average_precision", average_precision_of,
         "mean average precision", "Mean over classes with images of their average precision.",
-        of=MultiLabel, always=True, clip_benchmark="mean_average_precision", as_there=_precision_there,
+        of=MultiLabel, interval=of_classes, always=True, clip_benchmark="mean_average_precision",
+        as_there=_precision_there,
     ),
     Metric(
         "nll", lambda found: float(found.nll.mean()), "NLL",
         "Mean of the negative log likelihood, in nats.",
+        interval=of_images("nll", lambda found: math.log(found.classes)),
         better="lower", most=math.inf, scale=1, digits=3, always=True,
     ),
     Metric(
         "brier", lambda found: float(found.brier.mean()), "Brier",
         "Mean of the squared distance between probabilities and truth, summed over classes.",
+        interval=of_images("brier", lambda found: 2.0),
         better="lower", most=math.inf, scale=1, digits=3, always=True,
     ),
     Metric(
-        "ece", lambda found: _calibration_errors(found)[0], "ECE %",
-        "Mean distance between confidence and accuracy, over bins of confidence.",
+        "ece", lambda found: calibration_error(found.confidence, found.right, found.bins), "ECE %",
+        "Mean distance between confidence and accuracy, over bins of confidence.", interval=_ece,
         better="lower", always=True,
     ),
     Metric(
-        "mce", lambda found: _calibration_errors(found)[1], "MCE %", "The largest such distance of a bin.",
+        "mce", lambda found: maximum_calibration_error(found.confidence, found.right, found.bins), "MCE %",
+        "The largest such distance of a bin.", interval=_mce,
         better="lower", always=True, in_report=False,
     ),
     Metric(

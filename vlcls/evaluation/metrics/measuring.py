@@ -85,7 +85,7 @@ def measure_outcomes(
         found: Of at least one image.
         activation: What the outcomes were made with.
         bins: Of the calibration errors.
-        seed, resamples: Of the bootstrap intervals.
+        seed, resamples: Of the intervals.
     """
     figures = _figures(replace(found, bins=bins), seed, resamples)
     return Metrics(len(found), found.classes, len(np.unique(found.truth)), figures, activation, bins)

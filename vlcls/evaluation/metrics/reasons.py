@@ -100,7 +100,7 @@ def reasons_that_are_true(
         attributes: For each descriptor, as people wrote it, its column in `annotations`. Descriptors that
             are not there count as unknown: they are neither true nor false.
         k: How many reasons to look at.
-        seed: Of the bootstrap intervals.
+        seed: Of the intervals.
 
     Raises:
         EvaluationError: Shapes that do not fit, entries other than 0, 1 and NaN, a column that is not there,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EvaluationError, VlclsWarning
-from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, over_seeds, proportion
+from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, apart, around, over_seeds, proportion
 from vlcls.files.delimited import read_rows
 from vlcls.files.text import read_lines
 
@@ -182,8 +182,10 @@ def effective_robustness(
     rng = np.random.default_rng(seed)
     drawn = points[rng.integers(len(points), size=(resamples, len(points)))]
     slopes, intercepts = _lines(drawn[np.ptp(drawn[:, :, 0], axis=1) > 0])
-    ends = np.percentile(after - _sigmoid(slopes * _logits(before) + intercepts), [2.5, 97.5])
-    return EffectiveRobustness(Estimate(after - expected, *map(float, ends)), expected, inside, fit.source)
+    above = after - _sigmoid(slopes * _logits(before) + intercepts)
+    if len(set(fit.points)) == 2:  # every sample has the same line, whose error nobody can know
+        above = np.array([after - 1, after])
+    return EffectiveRobustness(around(after - expected, above), expected, inside, fit.source)
 
 
 def _logits(accuracy: Any) -> Any:
@@ -234,9 +236,13 @@ class Group:
     @property
     def accuracy(self) -> Estimate | None:
         """Mean over seeds, with an interval over images (Wilson's) and seeds; None without images."""
+        return over_seeds(self.of_seeds).within(0.0, 1.0) if self.images else None
+
+    @property
+    def of_seeds(self) -> list[Estimate]:
+        """The accuracy with each seed; none without images."""
         each = [proportion(right, self.images) for right in self.right_of_seeds]
-        found = [one for one in each if one is not None]
-        return over_seeds(found).within(0.0, 1.0) if found else None
+        return [one for one in each if one is not None]
 
     def to_json(self) -> dict[str, Any]:
         accuracy = self.accuracy
@@ -283,8 +289,9 @@ class Groups:
         gap = Estimate(self.gap, self.gap, self.gap)
         if others:
             # average - worst = share of the others x (their accuracy - that of the worst)
-            apart = [_newcombe(*pair, images) for pair in _pairs(_joined(others), self.worst)]
-            gap = over_seeds(apart)
+            joined = _joined(others)
+            pairs = zip(joined.of_seeds, self.worst.of_seeds, strict=True)
+            gap = over_seeds([apart(*pair) for pair in pairs]).times(joined.images / images)
         return {"average": average, "gap": Estimate(self.gap, max(gap.low, -1.0), min(gap.high, 1.0))}
 
     def to_json(self) -> dict[str, Any]:
@@ -299,22 +306,6 @@ class Groups:
 def _joined(groups: Sequence[Group]) -> Group:
     rights = tuple(sum(each) for each in zip(*(group.right_of_seeds for group in groups), strict=True))
     return Group("", sum(group.images for group in groups), rights)
-
-
-def _pairs(others: Group, worst: Group) -> list[tuple[int, int, int, int]]:
-    """(right, images) of the others and of the worst group, for each seed."""
-    rights = zip(others.right_of_seeds, worst.right_of_seeds, strict=True)
-    return [(a, others.images, b, worst.images) for a, b in rights]
-
-
-def _newcombe(right: int, images: int, worst: int, of: int, total: int) -> Estimate:
-    """images / total x (right / images - worst / of), with Newcombe's interval (1998) from Wilson's."""
-    first, second = proportion(right, images), proportion(worst, of)
-    assert first is not None and second is not None
-    share, value = images / total, first.value - second.value
-    low = value - math.hypot(first.value - first.low, second.high - second.value)
-    high = value + math.hypot(first.high - first.value, second.value - second.low)
-    return Estimate(share * value, share * low, share * high)
 
 
 def over_groups(

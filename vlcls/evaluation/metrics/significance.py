@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from vlcls.binomial import mcnemar
 from vlcls.errors import EvaluationError
-from vlcls.evaluation.metrics.intervals import Estimate, resampled_means
+from vlcls.evaluation.metrics.intervals import Estimate, around, posterior_means
 
-#: Bootstrap samples of a difference, and sign flips of a test.
+#: Draws of a difference, and sign flips of a test.
 SAMPLES = 10_000
 
 
@@ -43,8 +43,9 @@ class Difference:
 
     Attributes:
         accuracy, reference: Of both, means over their seeds.
-        difference: accuracy - reference with its paired bootstrap interval; between seeds it is
-            widened by the variance described above.
+        difference: accuracy - reference with its paired interval over images
+            (`vlcls.evaluation.metrics.intervals.posterior_means`); between seeds it is widened by the
+            variance described above.
         gained, lost: Images that only the method and only the reference has right; of several seeds the mean
             over all pairs of them.
         seeds, reference_seeds: Runs of each.
@@ -117,13 +118,12 @@ def compare_right(
     # [N] -> [V] each: the V distinct differences, and how many images have each.
     values, counts = np.unique(ours * len(reference) - theirs * len(right), return_counts=True)
     texts = _texts(right, reference)
-    low, high = _interval(values / unit, counts, texts, rng, samples)
     first, second = float(right.mean()), float(reference.mean())
     total = right.shape[1]
     apart = int(values @ counts) / (unit * total)
     gained = float(ours @ (len(reference) - theirs)) / unit
     lost = float((len(right) - ours) @ theirs) / unit
-    estimate = Estimate(apart, low, high)
+    estimate = around(apart, _differences(values / unit, counts, texts, rng, samples))
     if unit == 1:
         p_value = mcnemar([int(lost)], [int(gained)])[0]
         return Difference(
@@ -209,7 +209,7 @@ def _levels(p_values: Sequence[float], alpha: float) -> list[float]:
 def _corrected(each: Difference, adjusted: float, level: float, alpha: float) -> Difference:
     """With the interval of this level: the distances of the ends at 95 %, stretched by quantiles.
 
-    A bootstrap and a test may disagree about 0 by a hair: the test decides, and the end moves to 0.
+    An interval and a test may disagree about 0 by a hair: the test decides, and the end moves to 0.
     """
     from scipy.stats import t
 
@@ -275,20 +275,19 @@ def _several(right: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return right[:1] if (right == right[0]).all() else right
 
 
-def _interval(
+def _differences(
     values: NDArray[np.float64], counts: NDArray[np.int64], texts: tuple[float, float],
     rng: np.random.Generator, samples: int,
-) -> tuple[float, float]:  # fmt: skip
-    """Percentiles over resampled images. Seeds are too few to resample: their part is drawn from a t
-    distribution."""
-    draws = resampled_means(values, counts, rng, samples)  # [V] -> [B]
+) -> NDArray[np.float64]:  # fmt: skip
+    """Draws of the mean difference: of an image it can be -1 or 1, or 0 in two ways. Seeds are too few to
+    resample: their part is drawn from a t distribution."""
+    draws = posterior_means(values, counts, (-1, 0, 0, 1), rng, samples)  # [V] -> [B]
     variance, freedom = texts
     if freedom < math.inf:
         mean = float(values @ counts) / counts.sum()
         apart = draws - mean + math.sqrt(variance) * rng.standard_normal(samples)
         draws = mean + apart * np.sqrt(freedom / rng.chisquare(freedom, samples))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+    return draws
 
 
 def _flip_test(

@@ -142,7 +142,7 @@ def gains(run: Run) -> Body:
         blocks.append(Table(f"Differences on {heading}, in points", columns, table))
     text = (
         "Every method is compared on the same images with one prompt, and with controls whose texts say "
-        "nothing about the classes. Differences are in points of accuracy with paired bootstrap intervals. "
+        "nothing about the classes. Differences are in points of accuracy with paired intervals. "
         "Intervals and p values are both Holm-corrected over the table: where there is no evidence of a "
         "difference, 0 is in the interval. Only a method that beats the controls is better because of what "
         "its texts say."
