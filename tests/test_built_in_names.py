@@ -17,7 +17,7 @@ from vlcls.errors import VlclsError, VlclsWarning
 from vlcls.evaluation.data.class_names import CURATED, given_labels
 from vlcls.evaluation.data.suites import open_suite_set, read_suite, suite_names
 from vlcls.evaluation.run.api import plan_of
-from vlcls.evaluation.run.method_options import CHECKS
+from vlcls.evaluation.run.kinds import METHODS
 from vlcls.llm.requests import _instructions
 from vlcls.prompts import load_templates
 from vlcls.prompts.templates import template_names
@@ -57,14 +57,14 @@ def _captions(name: Any) -> Any:
 PLACES: dict[str, tuple[list[str], Callable[[Any], Any]]] = {
     "descriptors": (list(descriptor_names()), read_descriptors),
     "templates": (template_names(), load_templates),
-    "templates of methods": (template_names(), CHECKS["templates"]),
+    "templates of methods": (template_names(), METHODS["ensemble"].source.options["templates"]),
     "suites": (["pacs"], _suite),
     "suites, read": (list(suite_names()), read_suite),
     "labels": (list(CURATED), given_labels),
     "labels of suites": (list(CURATED), _suite_labels),
     "captions": ([builtin.NAME], _captions),
     "captions, their encoder": ([builtin.NAME], opening.encoder_of),
-    "captions of methods": ([builtin.NAME], CHECKS["captions"]),
+    "captions of methods": ([builtin.NAME], METHODS["cased"].source.options["captions"]),
     "candidate names": (["wordnet"], lambda name: len(_candidates(name))),
     "instructions": (
         [path.stem for path in (prompts_folder() / "llm").glob("*.j2")],

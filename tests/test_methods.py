@@ -8,10 +8,11 @@ import torch
 import vlcls
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import DescriptorError, EvaluationError
-from vlcls.evaluation.run.kinds import COMMON, KINDS, Context
-from vlcls.evaluation.run.method_options import CHECKS
+from vlcls.evaluation.run.kinds import NameFinder, method_kinds
+from vlcls.evaluation.run.method_options import options_of
 from vlcls.evaluation.run.methods import SEEDS, parse_method, parse_methods, prompts_hash, with_controls
 from vlcls.labels import as_labels
+from vlcls.prompts.sources import Context
 
 LABELS = as_labels(["hen", "owl", "fox"])
 DESCRIBED = DescriptorSet(
@@ -77,11 +78,11 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", method_kinds())
 def test_every_option_of_every_method_is_checked_when_it_is_typed(name: str):
-    kind = KINDS[name]
-    for option in kind.options | (frozenset() if kind.finds_names else COMMON):
-        assert option in CHECKS and option in WRONG, f"say what {option} may not be"
+    kind = method_kinds()[name]
+    for option in options_of(kind):
+        assert option in WRONG, f"say what {option} may not be"
         for value in WRONG[option] or ():
             with pytest.raises(EvaluationError) as caught:
                 parse_method(f"{name}:{option}={value}")
@@ -123,13 +124,13 @@ def test_a_weighting_that_does_not_fit_is_refused_before_any_image_is_read(clip,
 
 
 def test_every_kind_has_prompts_for_every_class():
-    for name, kind in KINDS.items():
+    for name, kind in method_kinds().items():
         if name == "learned-names":
             with pytest.raises(EvaluationError, match="from=DIR"):
                 parse_method(name)
             continue
         method = parse_method(name)
-        if kind.finds_names:
+        if isinstance(kind.source, NameFinder):
             with pytest.raises(EvaluationError, match="no prompts"):
                 method.prompts(CONTEXT, 0)
             continue

@@ -33,7 +33,9 @@ ALLOWED = {
     "specs": {"errors"},
     "wordnet": {"errors"},
     "descriptors": {"errors", "labels", "limits", "store", "data", "wordnet"},
-    "prompts": {"errors", "imagenet", "labels", "limits", "data", "articles", "wordnet", "descriptors"},
+    "prompts": {
+        *("errors", "imagenet", "labels", "limits", "data", "articles", "wordnet", "descriptors", "specs"),
+    },
     "embeddings": {"errors", "store", "encoders", "images", "image_sources"},
     "slots": {"errors", "encoders"},
     "retrieval": {"errors", "store", "encoders", "embeddings", "wordnet"},

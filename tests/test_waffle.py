@@ -191,8 +191,8 @@ def test_each_descriptor_is_drawn_equally_often():
 
 
 def test_the_published_way_by_name():
-    from vlcls.evaluation.run.kinds import Context
     from vlcls.evaluation.run.methods import parse_method
+    from vlcls.prompts.sources import Context
 
     raw = ["corn_field", "bus_interior", "attic"]
     labels = as_labels(dict(zip(raw, raw, strict=True)))

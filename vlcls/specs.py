@@ -38,6 +38,22 @@ def as_number(text: str, what: str) -> float:
     return number
 
 
+def number_within(text: str, what: str, low: float, high: float, *, whole: bool = False) -> float:
+    """A number from `low` to `high`; above 0 where `low` is 0 and `high` infinite.
+
+    Raises:
+        VlclsError: It is none.
+    """
+    value = as_number(text, what)
+    above = low == 0 and high == math.inf
+    if not math.isfinite(value) or not low <= value <= high or (above and not value):
+        wanted = "above 0" if above else f"from {low:g} to {high:g}"
+        raise VlclsError(f"{what} must be {'a whole number ' if whole else ''}{wanted}, not {text}")
+    if whole and value != int(value):
+        raise VlclsError(f"{what} must be a whole number, not {text}")
+    return value
+
+
 def as_truth(text: str, what: str) -> bool:
     """true or false out of an option.
 

@@ -218,11 +218,11 @@ def _list() -> None:
     from vlcls.classifiers.weighting import WEIGHTINGS
     from vlcls.cli.console import Console
     from vlcls.evaluation.data.suites import read_suite, suite_names
-    from vlcls.evaluation.run.kinds import KINDS
+    from vlcls.evaluation.run.kinds import method_kinds
 
     console = Console(highlight=False)
     for title, rows in (
-        ("method", [(name, kind.about) for name, kind in KINDS.items()]),
+        ("method", [(name, kind.about) for name, kind in method_kinds().items()]),
         ("suite", [(name, read_suite(name).about) for name in suite_names()]),
         ("aggregate=", [(each.name, each.about) for each in SCORERS.values()]),
         ("weighting=", [(each.name, each.about) for each in WEIGHTINGS.values()]),

@@ -15,11 +15,11 @@ from vlcls.evaluation.data import open_set, shared_classes
 from vlcls.evaluation.metrics.robustness import read_fit
 from vlcls.evaluation.report.run_folder import claim
 from vlcls.evaluation.run.harness import run
-from vlcls.evaluation.run.kinds import Context
 from vlcls.evaluation.run.methods import Method, parse_methods, with_controls
 from vlcls.evaluation.run.plan import ALPHA, Corruptions, Plan, Shift
 from vlcls.evaluation.run.progress import Bar, no_bar
 from vlcls.files.named import is_built_in
+from vlcls.prompts.sources import Context
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -26,8 +26,8 @@ from vlcls.evaluation.metrics.robustness import over_groups
 from vlcls.evaluation.report.run_files import cell_name, read_predictions
 from vlcls.evaluation.run.cell_files import read_cell, stored_schema, write_cell, write_predictions
 from vlcls.evaluation.run.embedded import EmbeddedSet
-from vlcls.evaluation.run.kinds import Context
 from vlcls.evaluation.run.methods import Method, prompts_hash
+from vlcls.prompts.sources import Context
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier

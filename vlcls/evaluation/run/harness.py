@@ -25,7 +25,6 @@ from vlcls.evaluation.report.run_folder import claim, write_files
 from vlcls.evaluation.run.cell_files import CELLS
 from vlcls.evaluation.run.cells import Cell, classifiers, predictions_of, run_cell, stored_cell
 from vlcls.evaluation.run.embedded import EmbeddedSet, embed_set
-from vlcls.evaluation.run.kinds import Context
 from vlcls.evaluation.run.methods import Method
 from vlcls.evaluation.run.naming import found_names, judged_names, stored_names
 from vlcls.evaluation.run.plan import Corruptions, Plan, Shift
@@ -33,6 +32,7 @@ from vlcls.evaluation.run.progress import Bar, no_bar
 from vlcls.evaluation.run.right_reasons import judge_reasons
 from vlcls.files.json_text import to_json
 from vlcls.files.writing import locked
+from vlcls.prompts.sources import Context
 from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:

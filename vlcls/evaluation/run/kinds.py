@@ -1,62 +1,54 @@
-"""The kinds of methods there are, and the texts that each makes of class names.
+"""The methods that an evaluation knows, one entry each.
 
-To add one, add an entry to `KINDS`.
+To add one that is a prompt source with options of its own, or judged in a way of its own, register it. (A
+prompt source is a method by itself; see `vlcls.prompts.sources`.)
+
+    METHODS.register(MethodKind("sketches", SOURCES["ensemble"], "Drawings.", {"templates": "sketches.txt"}))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlcls.classifiers.fitted import Fitted
 from vlcls.classifiers.weighting import WEIGHTINGS
-from vlcls.descriptors import DescriptorSet, descriptor_names, read_descriptors
-from vlcls.errors import DescriptorError, EvaluationError
+from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.verdicts import Reference
-from vlcls.labels import Labels, clean_name
-from vlcls.prompts import (
-    PromptSet,
-    join_prompts,
-    prompts_from_descriptors,
-    prompts_from_random,
-    prompts_from_templates,
-    waffle_and_descriptors,
-)
+from vlcls.files.named import is_built_in
+from vlcls.labels import clean_name
+from vlcls.prompts import PromptSet
 from vlcls.prompts.learned import with_new_classes
-from vlcls.prompts.waffle import (
-    DEFAULT_COUNT,
-    alphabet_of,
-    random_descriptions,
-    raw_names,
-    scrambled,
-    swapped,
-    waffle_sizes,
-)
-from vlcls.specs import as_number, as_truth
+from vlcls.prompts.sources import MOST_COUNT, SOURCES, Check, Context, Options, PromptSource
+from vlcls.registry import Registry
+from vlcls.specs import as_number, number_within
+from vlcls.store import EmbeddingStore
 
-DEFAULT_ENSEMBLE = "openai-imagenet"
+if TYPE_CHECKING:
+    from vlcls.classifiers import PromptClassifier
+    from vlcls.classifiers.vocabulary_free import NamingMethod
+    from vlcls.encoders import Encoder
+    from vlcls.retrieval.database import CaptionDatabase
 
 
 @dataclass(frozen=True)
-class Context:
-    """What methods know of a data set.
+class NameFinder:
+    """What gets no class names and finds names for images by itself: it has no prompts.
 
     Attributes:
-        labels: Its classes.
-        templates: Its own prompt templates, if it brings some.
-        descriptors: The user's descriptor file or set.
-        sentences: The user's file of sentences (CuPL).
+        about: One sentence for `--help` and reports.
+        find: Options, an encoder and a place for embeddings (True, False or a folder) to what names images.
+        options: Those that it has, and the check of each.
+        check: What is wrong with options together; raises `VlclsError`.
     """
 
-    labels: Labels
-    templates: Sequence[str] | None = None
-    descriptors: DescriptorSet | str | Path | None = None
-    sentences: DescriptorSet | str | Path | None = None
-
-
-Options = Mapping[str, str]
+    about: str
+    find: Callable[[Options, Encoder, bool | str | Path], NamingMethod]
+    options: Mapping[str, Check] = field(default_factory=dict)
+    check: Callable[[Options], None] = lambda options: None
 
 
 def _weights_fitted(options: Options) -> Fitted:
@@ -65,113 +57,64 @@ def _weights_fitted(options: Options) -> Fitted:
 
 
 @dataclass(frozen=True)
-class Kind:
+class MethodKind:
     """A method, before options.
 
     Attributes:
-        about: One sentence for `--help` and reports.
-        prompts: Its texts for a data set and a seed.
-        options: Options of its own.
+        name: What people type.
+        source: Of its prompts; or what finds names instead.
+        title: One sentence for `--help` and reports, in place of the source's.
         fixed: Options that it stands for ("autoclip" is "ensemble" with a weighting).
-        random: Its texts depend on the seed.
         reference: What verdicts take it for, if it is run as a control.
-        finds_names: It gets no class names and finds its own: it has no prompts. See `naming`.
         fitted: What it was fitted on, for kinds that learn from labels or from the judged images.
     """
 
-    about: str
-    prompts: Callable[[Context, Options, int], PromptSet]
-    options: frozenset[str] = frozenset()
+    name: str
+    source: PromptSource | NameFinder
+    title: str = ""
     fixed: Options = field(default_factory=dict)
-    random: bool = False
     reference: Reference | None = None
-    finds_names: bool = False
     fitted: Callable[[Options], Fitted] = _weights_fitted
 
+    @property
+    def about(self) -> str:
+        return self.title or self.source.about
 
-# ---- the prompts of each kind --------------------------------------------------------------------------
+    @property
+    def random(self) -> bool:
+        return isinstance(self.source, PromptSource) and self.source.random
 
-
-def _ensemble(context: Context, options: Options, seed: int) -> PromptSet:
-    """A data set's own templates are published with it, and like all published ones are left as they are."""
-    own = None if "templates" in options else context.templates
-    articles = as_truth(options["articles"], "articles") if "articles" in options else False if own else None
-    templates = own or options.get("templates", DEFAULT_ENSEMBLE)
-    return prompts_from_templates(context.labels, templates, articles=articles)
-
-
-def _one(template: str) -> Callable[[Context, Options, int], PromptSet]:
-    return lambda context, options, seed: prompts_from_templates(
-        context.labels, options.get("template", template)
-    )
+    @property
+    def described(self) -> bool:
+        return isinstance(self.source, PromptSource) and self.source.described
 
 
-def described(context: Context, options: Options) -> DescriptorSet:
-    """The descriptors of a data set's classes: the option `file`, the user's, or a built-in set that fits.
-
-    Raises:
-        DescriptorError: There are none.
-    """
-    given = options.get("file") or context.descriptors
-    if given is not None:
-        known = given if isinstance(given, DescriptorSet) else read_descriptors(given)
-        return known.for_labels(context.labels)
-    for name in descriptor_names():
-        try:
-            return read_descriptors(name).for_labels(context.labels)
-        except DescriptorError:
-            continue
-    raise DescriptorError(
-        "there are no descriptors for these classes: give --descriptors FILE, which `vlcls describe` writes"
-    )
+METHODS = Registry(MethodKind, "method", EvaluationError, "vlcls.methods")
 
 
-def _descriptors(context: Context, options: Options, seed: int) -> PromptSet:
-    return _phrased(described(context, options), options)
+def method_kinds() -> dict[str, MethodKind]:
+    """All by name: those that are registered, and one for every other prompt source."""
+    plain = {name: MethodKind(name, source) for name, source in SOURCES.items() if name not in METHODS}
+    return {**METHODS, **plain}
 
 
-def _phrased(known: DescriptorSet, options: Options) -> PromptSet:
-    return prompts_from_descriptors(
-        known, phrasing=options.get("phrasing", "grammatical"), templates=options.get("templates")
-    )
+# ---- learned names -------------------------------------------------------------------------------------
 
 
-def _control(change: Callable[[DescriptorSet, int], DescriptorSet]) -> Callable[..., PromptSet]:
-    return lambda context, options, seed: _phrased(change(described(context, options), seed), options)
+def _saved(folder: str) -> PromptClassifier:
+    from vlcls.classifiers.loading import load
+
+    return load(folder)
 
 
-def _sentences(context: Context, options: Options, seed: int) -> PromptSet:
-    given = options.get("file") or context.sentences
-    if given is None:
-        raise DescriptorError(
-            "there are no sentences for these classes: give --sentences FILE, which "
-            "`vlcls describe --style sentences` writes"
-        )
-    known = given if isinstance(given, DescriptorSet) else read_descriptors(given, style="sentences")
-    return prompts_from_descriptors(known.for_labels(context.labels), templates=options.get("templates"))
-
-
-def _waffle(context: Context, options: Options, seed: int) -> PromptSet:
-    given: dict[str, Any] = {
-        "count": int(as_number(options.get("count", str(DEFAULT_COUNT)), "count")),
-        "concept": options.get("concept", ""), "seed": seed,
-    }  # fmt: skip
-    if as_truth(options.get("published", "false"), "published"):
-        given["sizes"] = waffle_sizes(raw_names(context.labels))
-        given["alphabet"] = alphabet_of(described(context, options))
-    if as_truth(options.get("descriptors", "false"), "descriptors"):
-        return waffle_and_descriptors(described(context, options), **given)
-    made = prompts_from_random(context.labels, **given)
-    if "templates" in options:
-        made = join_prompts(prompts_from_templates(context.labels, options["templates"]), made)
-    return made
+def _check_learned(options: Options) -> None:
+    if "from" not in options:
+        raise EvaluationError("from=DIR is expected, a folder that `vlcls learn-names` wrote")
 
 
 def _learned(context: Context, options: Options, seed: int) -> PromptSet:
     """Learned names for the classes that have some, plain names in the same templates for all others."""
-    from vlcls.classifiers.loading import load
-
-    known = load(options["from"]).prompts
+    known = _saved(options["from"]).prompts
     places = {clean_name(name).casefold(): place for place, name in enumerate(known.labels.names)}
     places |= {identifier: place for place, identifier in enumerate(known.labels.ids)}
     labels = context.labels
@@ -196,82 +139,129 @@ def _learned(context: Context, options: Options, seed: int) -> PromptSet:
 
 
 def _learned_on(options: Options) -> Fitted:
-    from vlcls.classifiers.loading import load
-
-    return load(options["from"]).fitted
+    return _saved(options["from"]).fitted
 
 
-def _no_prompts(context: Context, options: Options, seed: int) -> PromptSet:
-    raise EvaluationError("a method that finds names has no prompts")
+# ---- methods that find names ---------------------------------------------------------------------------
 
 
-_TEMPLATES = frozenset({"templates", "articles"})
-_PHRASED = frozenset({"file", "phrasing", "templates"})
-#: Options of every method.
-COMMON = frozenset({"aggregate", "weighting", "beta", "scaled", "temperature", "seeds"})
+def _captions(name: str) -> None:
+    from vlcls.retrieval import builtin, clip_retrieval
+    from vlcls.retrieval.database import CONFIG
 
-KINDS: dict[str, Kind] = {
-    "name": Kind("The class name alone.", _one("{}")),
-    "photo": Kind(
-        '"a photo of a {}.", or another single prompt (template=...).',
-        _one("photo"), frozenset({"template"}), reference="one prompt",
+    folder = Path(name).expanduser()
+    files = (folder / CONFIG, folder / clip_retrieval.INDEX)
+    if not is_built_in(name, (builtin.NAME,), "caption database") and not any(
+        path.exists() for path in files
+    ):
+        raise EvaluationError(
+            f"{folder} holds no caption database: make one with `vlcls captions build`, or use "
+            f"{builtin.NAME!r}"
+        )
+
+
+def _numbers(options: Options) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        key: as_number(options[key], key) for key in ("alpha", "tau", "retrieved") if key in options
+    }
+    return {**found, "retrieved": int(found.get("retrieved", 10))}
+
+
+def _store(cache: bool | str | Path) -> EmbeddingStore | None:
+    return None if cache is False else EmbeddingStore(None if cache is True else cache)
+
+
+def _database(options: Options, encoder: Encoder, cache: bool | str | Path) -> CaptionDatabase:
+    from vlcls.retrieval.opening import open_captions
+
+    return open_captions(options.get("captions", "wordnet"), encoder, store=_store(cache))
+
+
+def _cased(options: Options, encoder: Encoder, cache: bool | str | Path) -> NamingMethod:
+    from vlcls.classifiers.cased import Cased
+
+    database = _database(options, encoder, cache)
+    return Cased(database, encoder, hint=options.get("hint"), cache=cache, **_numbers(options))
+
+
+def _closest_caption(options: Options, encoder: Encoder, cache: bool | str | Path) -> NamingMethod:
+    from vlcls.classifiers.vocabulary_free import ClosestCaption
+
+    return ClosestCaption(_database(options, encoder, cache), encoder, **_numbers(options))
+
+
+def _wordnet_names(options: Options, encoder: Encoder, cache: bool | str | Path) -> NamingMethod:
+    from vlcls.classifiers.vocabulary_free import FixedVocabulary
+    from vlcls.retrieval.builtin import wordnet_words
+
+    return FixedVocabulary(wordnet_words(), encoder, store=_store(cache))
+
+
+# ---- the methods ---------------------------------------------------------------------------------------
+
+_ENSEMBLE = SOURCES["ensemble"]
+_RETRIEVED: Mapping[str, Check] = {
+    "captions": _captions,
+    "retrieved": lambda text: number_within(text, "retrieved", 1, MOST_COUNT, whole=True),
+}
+
+for _kind in (
+    MethodKind("name", SOURCES["photo"], "The class name alone.", {"template": "{}"}),
+    MethodKind("photo", SOURCES["photo"], reference="one prompt"),
+    MethodKind("ensemble", _ENSEMBLE, reference="template ensemble"),
+    MethodKind("max", _ENSEMBLE, "The best of these templates for each image.", {"aggregate": "max"}),
+    MethodKind(
+        "autoclip", _ENSEMBLE, "These templates, weighed for each image (beta=0.85, scaled).",
+        {"weighting": "autoclip"},
     ),
-    "ensemble": Kind(
-        "The mean embedding of the data set's own templates, or of CLIP's 80, letter for letter "
-        "(templates=, articles=).",
-        _ensemble, _TEMPLATES, reference="template ensemble",
+    MethodKind(
+        "softmax", _ENSEMBLE, "AutoCLIP's baseline: templates weighed by their mean cosine.",
+        {"weighting": "softmax"},
     ),
-    "max": Kind(
-        "The best of these templates for each image.",
-        _ensemble, _TEMPLATES, {"aggregate": "max"},
-    ),
-    "autoclip": Kind(
-        "These templates, weighed for each image (beta=0.85, scaled).",
-        _ensemble, _TEMPLATES, {"weighting": "autoclip"},
-    ),
-    "softmax": Kind(
-        "AutoCLIP's baseline: templates weighed by their mean cosine.",
-        _ensemble, _TEMPLATES, {"weighting": "softmax"},
-    ),
-    "zpe": Kind(
+    MethodKind(
+        "zpe", _ENSEMBLE,
         "These templates, weighed for all images by unlabelled ones: those evaluated (temperature=1).",
-        _ensemble, _TEMPLATES, {"weighting": "zpe"},
+        {"weighting": "zpe"},
     ),
-    "descriptors": Kind(
-        "What each class looks like (file=, phrasing=grammatical, templates=).", _descriptors, _PHRASED
+    MethodKind("descriptors", SOURCES["descriptors"]),
+    MethodKind("cupl", SOURCES["cupl"]),
+    MethodKind("waffle", SOURCES["waffle"], reference="WaffleCLIP"),
+    MethodKind(
+        "random-descriptors", SOURCES["random-descriptors"], reference="shared random descriptors"
     ),
-    "cupl": Kind(
-        "Full sentences about each class (file=, templates=).", _sentences, frozenset({"file", "templates"})
+    MethodKind("swapped", SOURCES["swapped"], reference="swapped descriptors"),
+    MethodKind("scrambled", SOURCES["scrambled"]),
+    MethodKind(
+        "learned-names",
+        PromptSource(
+            "learned-names",
+            "Class names learned from other images (from=DIR, which vlcls learn-names wrote).",
+            _learned, {"from": _saved}, _check_learned,
+        ),
+        fitted=_learned_on,
     ),
-    "waffle": Kind(
-        "Random words and characters (count=15, concept=, templates=; descriptors mixes in real ones; "
-        "published takes the authors' sizes and alphabet).",
-        _waffle, frozenset({"count", "concept", "templates", "descriptors", "file", "published"}),
-        random=True, reference="WaffleCLIP",
+    MethodKind(
+        "cased",
+        NameFinder(
+            "No class names: words of retrieved captions (captions=wordnet, alpha=0.7, tau=, retrieved=, "
+            "hint=).",
+            _cased,
+            {
+                **_RETRIEVED,
+                "alpha": lambda text: number_within(text, "alpha", 0, 1),
+                "tau": lambda text: number_within(text, "tau", 0, math.inf),
+                "hint": str,  # any words
+            },
+        ),
     ),
-    "random-descriptors": Kind(
-        "Control: descriptors of any classes, the same for all.",
-        _control(lambda known, seed: random_descriptions(known, seed, shared=True)), _PHRASED, random=True,
-        reference="shared random descriptors",
+    MethodKind(
+        "closest-caption",
+        NameFinder(
+            "No class names: the closest caption itself (captions=wordnet).", _closest_caption, _RETRIEVED
+        ),
     ),
-    "swapped": Kind(
-        "Control: every class with another class's descriptors.",
-        _control(swapped), _PHRASED, random=True, reference="swapped descriptors",
+    MethodKind(
+        "wordnet-names", NameFinder("No class names: the nearest of WordNet's.", _wordnet_names)
     ),
-    "scrambled": Kind(
-        "Control: each class's own words in other orders.", _control(scrambled), _PHRASED, random=True
-    ),
-    "learned-names": Kind(
-        "Class names learned from other images (from=DIR, which vlcls learn-names wrote).",
-        _learned, frozenset({"from"}), fitted=_learned_on,
-    ),
-    "cased": Kind(
-        "No class names: words of retrieved captions (captions=wordnet, alpha=0.7, tau=, retrieved=, hint=).",
-        _no_prompts, frozenset({"captions", "alpha", "tau", "retrieved", "hint"}), finds_names=True,
-    ),
-    "closest-caption": Kind(
-        "No class names: the closest caption itself (captions=wordnet).",
-        _no_prompts, frozenset({"captions", "retrieved"}), finds_names=True,
-    ),
-    "wordnet-names": Kind("No class names: the nearest of WordNet's.", _no_prompts, finds_names=True),
-}  # fmt: skip
+):  # fmt: skip
+    METHODS.register(_kind)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from vlcls.classifiers.fitted import Fitted
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.verdicts import SEEDS_ASKED, Reference
-from vlcls.evaluation.run.kinds import COMMON, KINDS, Context, Options
+from vlcls.evaluation.run.kinds import METHODS, MethodKind, NameFinder, method_kinds
 from vlcls.evaluation.run.method_options import check_options
 from vlcls.prompts import PromptSet
+from vlcls.prompts.sources import Context, Options
 from vlcls.specs import parse_spec
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ class Method:
 
     Attributes:
         spec: As it was typed, which is also its name in reports.
-        kind: Key of `KINDS`.
+        kind: What it is a case of.
         options: Those typed, and those that its kind stands for.
         seeds: One run each.
         control: Run only to judge the others by.
     """
 
     spec: str
-    kind: str
+    kind: MethodKind
     options: Options
     seeds: tuple[int, ...] = (0,)
     control: bool = False
@@ -47,13 +48,12 @@ class Method:
     @property
     def reference(self) -> Reference | None:
         """The reference it is for verdicts: that of its kind, if it has no options but seeds."""
-        known = KINDS[self.kind]
-        typed = {key for key in self.options if key not in known.fixed} - {"seeds"}
-        return None if typed else known.reference
+        typed = {key for key in self.options if key not in self.kind.fixed} - {"seeds"}
+        return None if typed else self.kind.reference
 
     @property
     def about(self) -> str:
-        return KINDS[self.kind].about
+        return self.kind.about
 
     @cached_property
     def fitted(self) -> Fitted:
@@ -62,11 +62,11 @@ class Method:
         Raises:
             VlclsError: A folder that cannot be read.
         """
-        return KINDS[self.kind].fitted(self.options)
+        return self.kind.fitted(self.options)
 
     @property
     def finds_names(self) -> bool:
-        return KINDS[self.kind].finds_names
+        return isinstance(self.kind.source, NameFinder)
 
     def prompts(self, context: Context, seed: int) -> PromptSet:
         """Its texts.
@@ -74,7 +74,10 @@ class Method:
         Raises:
             VlclsError: They cannot be made for these classes (no descriptors, say).
         """
-        return KINDS[self.kind].prompts(context, self.options, seed)
+        source = self.kind.source
+        if isinstance(source, NameFinder):
+            raise EvaluationError("a method that finds names has no prompts")
+        return source.make(context, self.options, seed)
 
     def classifier(
         self, prompts: PromptSet, encoder: Encoder, images: Tensor, cache: bool | str | Path = True
@@ -114,17 +117,17 @@ def parse_methods(text: str | Sequence[str]) -> list[Method]:
     Raises:
         EvaluationError: No such method or option, or none at all.
     """
-    specs: list[str] = []
+    known, specs = method_kinds(), list[str]()
     for part in [text] if isinstance(text, str) else list(text):
         for piece in filter(None, (each.strip() for each in part.split(","))):
             name = piece.partition(":")[0].strip()
-            follows = "=" in piece.partition(":")[0] or (name not in KINDS and ":" not in piece)
+            follows = "=" in piece.partition(":")[0] or (name not in known and ":" not in piece)
             if specs and follows and ":" in specs[-1]:
                 specs[-1] += f",{piece}"
             else:
                 specs.append(piece)
     if not specs:
-        raise EvaluationError(f"no methods: choose from {', '.join(KINDS)}")
+        raise EvaluationError(f"no methods: choose from {', '.join(known)}")
     return [parse_method(spec) for spec in dict.fromkeys(specs)]
 
 
@@ -135,18 +138,10 @@ def parse_method(spec: str, *, control: bool = False) -> Method:
         EvaluationError: No such method or option, a value that means nothing, or a file that cannot be read.
     """
     name, options = parse_spec(spec)
-    if name not in KINDS:
-        raise EvaluationError(f"no method {name!r}: choose from {', '.join(KINDS)}")
-    kind = KINDS[name]
-    allowed = kind.options if kind.finds_names else kind.options | COMMON
-    if unknown := set(options) - allowed:
-        known = ", ".join(sorted(allowed)) or "none"
-        raise EvaluationError(f"method {spec!r}: no option {min(unknown)!r}; there are {known}")
-    if again := set(options) & set(kind.fixed):
-        raise EvaluationError(f"method {spec!r}: {min(again)!r} is what {name} is about; take another method")
-    check_options(spec, name, options, kind.fixed)
+    kind = method_kinds().get(name) or METHODS.find(name)
+    check_options(spec, kind, options)
     seeds = float(options.get("seeds", SEEDS if kind.random else 1))
-    return Method(spec, name, {**kind.fixed, **options}, tuple(range(int(seeds))), control)
+    return Method(spec, kind, {**kind.fixed, **options}, tuple(range(int(seeds))), control)
 
 
 def with_controls(methods: Sequence[Method]) -> list[Method]:
@@ -156,12 +151,11 @@ def with_controls(methods: Sequence[Method]) -> list[Method]:
     """
     if all(method.finds_names for method in methods):
         return list(methods)
-    about = {"descriptors", "random-descriptors", "swapped", "scrambled"}
-    uses = any(method.kind in about or "descriptors" in method.options for method in methods)
+    uses = any(method.kind.described or "descriptors" in method.options for method in methods)
     have = {method.reference for method in methods}
     result: list[Method] = list(methods)
-    for name, kind in KINDS.items():
-        if kind.reference is None or kind.reference in have or (name in about and not uses):
+    for name, kind in METHODS.items():
+        if kind.reference is None or kind.reference in have or (kind.described and not uses):
             continue
         result.append(parse_method(name, control=True))
     return result

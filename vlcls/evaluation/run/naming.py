@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls import __version__
-from vlcls.errors import EvaluationError
+from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.metrics.entries import metrics_of
 from vlcls.evaluation.metrics.vocabulary_free import FoundNames
 from vlcls.evaluation.run.cell_files import read_cell, stored_schema, write_cell, write_predictions
 from vlcls.evaluation.run.cells import file_name
 from vlcls.evaluation.run.embedded import EmbeddedSet
+from vlcls.evaluation.run.kinds import NameFinder
 from vlcls.evaluation.run.methods import Method
 from vlcls.retrieval.database import CONFIG
-from vlcls.specs import as_number
-from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
@@ -87,23 +86,11 @@ def judged_names(
 
 
 def _naming(method: Method, encoder: Encoder, cache: bool | str | Path) -> NamingMethod:
-    from vlcls.classifiers.cased import Cased
-    from vlcls.classifiers.vocabulary_free import ClosestCaption, FixedVocabulary
-    from vlcls.retrieval.builtin import wordnet_words
-    from vlcls.retrieval.opening import open_captions
-
-    options, captions = method.options, method.options.get("captions", "wordnet")
-    store = None if cache is False else EmbeddingStore(None if cache is True else cache)
-    numbers: dict[str, Any] = {
-        key: as_number(options[key], key) for key in ("alpha", "tau", "retrieved") if key in options
-    }
-    count = int(numbers.pop("retrieved", 10))
-    if method.kind == "wordnet-names":
-        return FixedVocabulary(wordnet_words(), encoder, store=store)
-    database = open_captions(captions, encoder, store=store)
-    if method.kind == "closest-caption":
-        return ClosestCaption(database, encoder, retrieved=count)
+    source = method.kind.source
+    assert isinstance(source, NameFinder), method
     try:
-        return Cased(database, encoder, retrieved=count, hint=options.get("hint"), cache=cache, **numbers)
+        return source.find(method.options, encoder, cache)
+    except VlclsError:
+        raise
     except ValueError as error:
         raise EvaluationError(f"method {method.spec!r}: {error}") from error

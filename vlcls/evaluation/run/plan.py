@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.metrics.corruptions import ALEXNET
 from vlcls.evaluation.run.embedded import embed_set
-from vlcls.evaluation.run.kinds import Context
 from vlcls.evaluation.run.methods import Method
+from vlcls.prompts.sources import Context
 
 if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
