@@ -79,6 +79,7 @@ def of_images(column: str, most: Callable[[Outcomes], float]) -> Interval:
         estimate = mean_interval(values, ends, seed=seed, resamples=resamples)
         return [estimate] if estimate is not None else []
 
+    interval.__name__ = "of_images"  # as docs/metrics.md has it
     return interval
 
 
@@ -163,12 +164,12 @@ def within(k: int) -> Figure:
     return lambda found: float((found.rank < k).mean())
 
 
-def _ece(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+def of_bins(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
     given = found.confidence, found.right, found.bins
     return [calibration_interval(*given, seed=seed, resamples=resamples)]
 
 
-def _mce(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+def of_worst_bin(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
     return [maximum_calibration_interval(found.confidence, found.right, found.bins)]
 
 
@@ -219,12 +220,12 @@ for _entry in (
     ),
     Metric(
         "ece", lambda found: calibration_error(found.confidence, found.right, found.bins), "ECE %",
-        "Mean distance between confidence and accuracy, over bins of confidence.", interval=_ece,
+        "Mean distance between confidence and accuracy, over bins of confidence.", interval=of_bins,
         better="lower", always=True,
     ),
     Metric(
         "mce", lambda found: maximum_calibration_error(found.confidence, found.right, found.bins), "MCE %",
-        "The largest such distance of a bin.", interval=_mce,
+        "The largest such distance of a bin.", interval=of_worst_bin,
         better="lower", always=True, in_report=False,
     ),
     Metric(
