@@ -32,7 +32,7 @@ ALLOWED = {
     "articles": set(),
     "specs": {"errors"},
     "wordnet": {"errors"},
-    "descriptors": {"errors", "labels", "limits", "store", "data", "wordnet"},
+    "descriptors": {"errors", "labels", "limits", "store", "data", "articles", "wordnet"},
     "prompts": {
         *("errors", "imagenet", "labels", "limits", "data", "articles", "wordnet", "descriptors", "specs"),
     },
@@ -52,10 +52,7 @@ ALLOWED = {
             "images",
             "image_sources",
         ),
-        "limits",
-        "retrieval",
-        "slots",
-        "wordnet",
+        *("limits", "retrieval", "slots", "wordnet", "articles"),
     },
     "evaluation": {
         *(

@@ -24,11 +24,12 @@ def article(name: str) -> str:
         return "an"
     # inflect knows unaccented words; it takes the first one and gives it back behind its article.
     first = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().split()[:1]
-    return "an" if first and str(_inflect().a(first[0])).startswith("an ") else "a"
+    return "an" if first and str(inflect_engine().a(first[0])).startswith("an ") else "a"
 
 
 @lru_cache(maxsize=1)
-def _inflect() -> Any:
+def inflect_engine() -> Any:
+    """The library of numbers and articles, loaded when it is asked for."""
     import inflect
 
     return inflect.engine()

@@ -13,6 +13,7 @@ import numpy as np
 from vlcls.errors import EmbeddingError, VlclsWarning
 from vlcls.files.arrays import read_npy, read_npz
 from vlcls.files.parquet import parquet_schema, read_parquet
+from vlcls.files.reading import number_in_name
 
 #: Columns and array names that hold embeddings in the wild, first choice first.
 _EMBEDDING_NAMES = (
@@ -113,9 +114,11 @@ def _named(columns: list[str]) -> list[str]:
 
 
 def _read_clip_retrieval(folder: Path, kind: Literal["image", "text"]) -> GivenEmbeddings:
-    parts = sorted((folder / {"image": "img_emb", "text": "text_emb"}[kind]).glob("*.npy"), key=_number)
+    parts = sorted(
+        (folder / {"image": "img_emb", "text": "text_emb"}[kind]).glob("*.npy"), key=number_in_name
+    )
     if not parts:
-        parts = sorted(folder.glob("*.npy"), key=_number)
+        parts = sorted(folder.glob("*.npy"), key=number_in_name)
     if not parts:
         raise EmbeddingError(
             f"{folder}: neither img_emb/ nor text_emb/ with .npy files, nor .npy files, in it"
@@ -130,7 +133,7 @@ def _read_clip_retrieval(folder: Path, kind: Literal["image", "text"]) -> GivenE
     rows = np.concatenate(read)
     names: list[str] = []
     if find_spec("pyarrow") is not None:
-        for part in sorted((folder / "metadata").glob("*.parquet"), key=_number):
+        for part in sorted((folder / "metadata").glob("*.parquet"), key=number_in_name):
             columns = _named(parquet_schema(part, EmbeddingError).names)
             names += _names(read_parquet(part, columns, EmbeddingError))
     if names and len(names) != len(rows):
@@ -141,11 +144,6 @@ def _read_clip_retrieval(folder: Path, kind: Literal["image", "text"]) -> GivenE
         )
         names = []
     return GivenEmbeddings(rows, names or [str(row) for row in range(len(rows))])
-
-
-def _number(path: Path) -> tuple[int, str]:
-    digits = "".join(letter for letter in path.stem if letter in "0123456789")
-    return (int(digits[:18]) if digits else 0, path.name)
 
 
 def _pick(available: list[str], kind: str) -> str | None:

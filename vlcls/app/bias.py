@@ -74,7 +74,7 @@ def _reliance(bench: Workbench, report: BiasReport) -> str:
             f"{without.gained} right, {without.lost} wrong",
             button("open-class", "edit", kind="vx-small", index=each.index)
             # Of one that belongs to its class, or that nothing is better without, there is nothing to gain.
-            + (_leave_out(bench, each.index, each.text) if each.context and without.helps else ""),
+            + (_leave_out(bench, each.index, each.text) if each.context and without.net > 0 else ""),
         )
         for each, without in ((each, report.left_out[each.index, each.text]) for each in ordered[:_MOST])
     ]  # fmt: skip

@@ -118,22 +118,13 @@ def _look(number: int, look: Look) -> str:
     after[: look.lost] = False
     after[look.before : look.before + look.gained] = True
     change = compare_right(after[None], before[None])
+    parts = [("all", look.images, look.before, look.after)]
+    for column, groups in look.groups.items():
+        parts += [(f"{text(column, 40)}: {text(each[0], 60)}", *each[1:]) for each in groups]
     rows = [
-        row(
-            "all", str(look.images),
-            f"{percent(look.before, look.images)} ({between(look.before, look.images)})",
-            f"{percent(look.after, look.images)} ({between(look.after, look.images)})",
-        )
-    ]  # fmt: skip
-    for column, parts in look.groups.items():
-        rows += [
-            row(
-                f"{text(column, 40)}: {text(name, 60)}", str(count),
-                f"{percent(was, count)} ({between(was, count)})",
-                f"{percent(now, count)} ({between(now, count)})",
-            )
-            for name, count, was, now in parts
-        ]  # fmt: skip
+        row(name, str(count), *(f"{percent(each, count)} ({between(each, count)})" for each in (was, now)))
+        for name, count, was, now in parts
+    ]
     found = change.difference
     return (
         f'<h4>{number}. look, {text(look.at[:16].replace("T", " "))}: <b class="{tone(found.value)}">'

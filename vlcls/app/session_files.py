@@ -22,7 +22,7 @@ from vlcls.errors import SessionError, VlclsError
 from vlcls.files.json_text import parse_json, read_json, to_json
 from vlcls.files.reading import MAX_BYTES, read_bytes
 from vlcls.files.schema import validated
-from vlcls.files.writing import check_output_folder, release, remove_leftovers, write_atomically
+from vlcls.files.writing import release, remove_leftovers, write_atomically
 from vlcls.labels import Labels
 
 if TYPE_CHECKING:
@@ -160,15 +160,6 @@ def export_path(folder: Path, name: str) -> Path:
     while os.path.lexists(path):  # nor a link that leads nowhere, which would be written through
         path, number = folder / EXPORTS / f"{stem}-{number}.json", number + 1
     return path
-
-
-def check_exports(folder: Path) -> None:
-    """See that exports can be written, before they are made.
-
-    Raises:
-        OutputError: A file is in the way, the disk is full or read-only.
-    """
-    check_output_folder(folder / EXPORTS)
 
 
 def _remove_start(path: Path) -> None:

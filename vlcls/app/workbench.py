@@ -17,7 +17,7 @@ import numpy as np
 from vlcls import __version__
 from vlcls.app.material import Material
 from vlcls.app.session import Look, Session, check_revision, edited, looked, started
-from vlcls.app.session_files import check_exports, export_path, load, locked, save
+from vlcls.app.session_files import export_path, load, locked, save
 from vlcls.bias import BiasReport, Split, find_bias
 from vlcls.binomial import interval
 from vlcls.classifiers.base import open_store
@@ -26,7 +26,7 @@ from vlcls.editing import Comparison, Scored, compare, rescore, score
 from vlcls.embeddings import embed_texts
 from vlcls.errors import SessionError
 from vlcls.explain import Audit, Explanation, audit_descriptors, explain_images
-from vlcls.files.writing import output_errors, release
+from vlcls.files.writing import check_output_folder, output_errors, release
 from vlcls.labelled import LabelledEmbeddings
 from vlcls.limits import readable
 
@@ -192,8 +192,8 @@ class Workbench:
             DescriptorError: No file can hold it.
         """
         with self._changing:
-            check_exports(self.folder)
             path = export_path(self.folder, name)
+            check_output_folder(path.parent)
             with output_errors(path):
                 return write_descriptors(self.exported(note), path)
 

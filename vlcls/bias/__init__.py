@@ -8,7 +8,7 @@ from vlcls.bias.effects import Effect, edited_descriptors, effect_of, without_pi
 from vlcls.bias.failures import FailureMode, FailureSearch, check_failure_modes, failure_modes
 from vlcls.bias.reliance import Reliance, RelianceSearch, descriptor_reliance
 from vlcls.bias.report import BiasReport, GroupAccuracy, HeldOut, check_held_out, find_bias
-from vlcls.bias.suggestions import Suggestion, measured_effect, suggest_removals, suggest_replacements
+from vlcls.bias.suggestions import Suggestion, suggest_removals, suggest_replacements
 from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
 from vlcls.bias.texture import ShapeDecisions, texture_against_shape, textures_of_names
 from vlcls.labelled.splits import Split, split_images
@@ -37,7 +37,6 @@ __all__ = [
     "fit_tagger",
     "group_tags",
     "joined_tags",
-    "measured_effect",
     "split_images",
     "suggest_removals",
     "suggest_replacements",

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vlcls.classifiers.base import unit_rows
 from vlcls.errors import EmbeddingError, VlclsError
-from vlcls.labelled import LabelledEmbeddings
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -46,8 +45,3 @@ def checked(
     if truth.min() < 0 or truth.max() >= len(classifier.labels):
         raise EmbeddingError(f"class indices must be in 0..{len(classifier.labels) - 1}")
     return rows, truth, dict(groups)
-
-
-def part_of(images: LabelledEmbeddings, rows: NDArray[np.int64]) -> LabelledEmbeddings:
-    """Some of the images."""
-    return images.some(rows.tolist())

@@ -30,6 +30,8 @@ from vlcls.evaluation.metrics.significance import holm
 MOST = 200_000
 #: Classes that a sentence says images are taken for.
 _CLASSES = 3
+#: Rows of images that a failure mode names.
+EXAMPLES = 6
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,6 @@ def failure_modes(
     drop: float = 0.1,
     step: float = 0.05,
     largest: int = 3,
-    examples: int = 6,
 ) -> FailureSearch:
     """Search the failure modes of every class.
 
@@ -132,7 +133,6 @@ def failure_modes(
         drop: What accuracy must fall by, against the other images of the class (PRIME's a).
         step: What it must fall by with each word, against the combination without it (PRIME's b).
         largest: Words of a combination.
-        examples: Rows to name for each.
 
     Raises:
         EvaluationError: Shapes that do not fit.
@@ -159,7 +159,7 @@ def failure_modes(
     for (index, places), p, adjusted in zip(found, p_values, holm(p_values), strict=True):
         if adjusted > alpha:
             continue
-        mode = _mode(index, places, hits, classes, tags, p, adjusted, examples, predicted)
+        mode = _mode(index, places, hits, classes, tags, p, adjusted, predicted)
         if _falls(mode, drop) and _needed(mode, hits, classes, tags, step):
             modes.append(mode)
     # Among equals the last tags first: groups, which are known, come after words, which were found.
@@ -176,14 +176,12 @@ def check_failure_modes(
     tags: Tags,
     *,
     predicted: Any = None,
-    examples: int = 6,
 ) -> tuple[FailureMode, ...]:
     """The same combinations on other images: one test each, corrected for these alone.
 
     Args:
         modes: From `failure_modes`.
         right, class_indices, tags, predicted: Of images that it has not seen, tagged by the same words.
-        examples: Rows to name for each.
     """
     hits, classes = np.asarray(right, dtype=np.bool_), np.asarray(class_indices, dtype=np.int64)
     p_values = []
@@ -194,7 +192,7 @@ def check_failure_modes(
         ]
         p_values.append(max(one_sided(comparisons)))
     return tuple(
-        _mode(mode.index, mode.places, hits, classes, tags, p, adjusted, examples, predicted)
+        _mode(mode.index, mode.places, hits, classes, tags, p, adjusted, predicted)
         for mode, p, adjusted in zip(modes, p_values, holm(p_values), strict=True)
     )
 
@@ -283,7 +281,7 @@ def _combined(p_values: Sequence[float], sizes: Sequence[int]) -> list[float]:
 
 def _mode(
     index: int, places: tuple[int, ...], hits: NDArray[np.bool_], classes: NDArray[np.int64], tags: Tags,
-    p_value: float, adjusted: float, examples: int, predicted: Any,
+    p_value: float, adjusted: float, predicted: Any,
 ) -> FailureMode:  # fmt: skip
     own = classes == index
     here = own & tags.present[:, list(places)].all(1)
@@ -292,7 +290,7 @@ def _mode(
     rest, rest_right = int(others.sum()), int(hits[others].sum())
     without, with_words = proportion(rest_right, rest), proportion(right, count)
     rows = np.flatnonzero(here)
-    few = rows[np.argsort(hits[rows], kind="stable")][:examples]
+    few = rows[np.argsort(hits[rows], kind="stable")][:EXAMPLES]
     wrong = [] if predicted is None else np.asarray(predicted)[rows[~hits[rows]]].tolist()
     return FailureMode(
         index, tuple(tags.words[place] for place in places), places, count, right, rest, rest_right,

@@ -174,10 +174,7 @@ def _column(name: str, values: Sequence[str]) -> tuple[str, tuple[str, ...], NDA
 
 
 def _tests_of(
-    column: tuple[str, tuple[str, ...], NDArray[np.int64]],
-    truth: NDArray[np.int64],
-    classes: int,
-    least: int,
+    column: tuple[str, tuple[str, ...], NDArray[np.int64]], truth: NDArray[np.int64], classes: int, least: int
 ) -> Iterator[_Test]:
     name, known, codes = column
     for index in range(classes):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlcls.bias.effects import Effect, without_piece
-from vlcls.bias.evidence import checked, part_of
+from vlcls.bias.effects import Effect, effect_of, without_piece
+from vlcls.bias.evidence import checked
 from vlcls.bias.failures import FailureMode, FailureSearch, check_failure_modes, failure_modes
 from vlcls.bias.folding import folded
 from vlcls.bias.reliance import RelianceSearch, descriptor_reliance
-from vlcls.bias.suggestions import Suggestion, changes_without, measured_effect, suggest_removals
+from vlcls.bias.suggestions import Suggestion, changes_without, suggest_removals
 from vlcls.bias.tags import Tagger, Tags, fit_tagger, group_tags, joined_tags
 from vlcls.editing import Scored, rescore, score
 from vlcls.evaluation.metrics.accuracy import confusion, worst_pairs
@@ -53,8 +53,8 @@ class Turned:
     lost: int
 
     @property
-    def helps(self) -> bool:
-        return self.gained > self.lost
+    def net(self) -> int:
+        return self.gained - self.lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ def find_bias(
     """
     checked(classifier, images.embeddings, images.class_indices, images.groups)
     split = split or split_images(images.class_indices, images.groups, seed=seed)
-    shown = part_of(images, split.shown)
+    shown = images.some(split.shown)
     scored = score(classifier, shown.embeddings)
     right, predicted = _right(scored, shown), scored.predicted.cpu().numpy()
     tagger = None
@@ -231,16 +231,15 @@ def check_held_out(
         classifier, images: The same as there.
         replaced: For each suggestion with a replacement, the classifier that has it.
     """
-    held = part_of(images, report.split.held_out)
+    held = images.some(report.split.held_out)
     scored = score(classifier, held.embeddings)
     right = _right(scored, held)
     effects = []
     for place, suggestion in enumerate(report.suggestions):
         given = replaced[place] if replaced else None
         after = rescore(scored, given or without_piece(classifier, suggestion.piece))
-        effects.append(
-            measured_effect(suggestion, scored, after, held.class_indices, held.groups, names=held.names)
-        )
+        column = suggestion.column
+        effects.append(effect_of(scored, after, held.class_indices, held.groups, column, names=held.names))
     modes = check_failure_modes(
         report.failures.modes, right, held.class_indices, _tags(report.tagger, held),
         predicted=scored.predicted.cpu().numpy(),

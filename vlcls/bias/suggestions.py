@@ -174,25 +174,6 @@ def suggest_replacements(
     return tuple(sorted(found, key=lambda each: -each.predicted.change.value)[:most])
 
 
-def measured_effect(
-    suggestion: Suggestion,
-    before: Scored,
-    after: Scored,
-    class_indices: Any,
-    groups: Mapping[str, Sequence[str]],
-    *,
-    names: Sequence[str] | None = None,
-) -> Effect:
-    """The effect of an accepted suggestion on images it was not chosen on.
-
-    Args:
-        suggestion: The accepted one.
-        before, after: These images, scored without and with the change.
-        class_indices, groups, names: Of these images.
-    """
-    return effect_of(before, after, class_indices, groups, suggestion.column, names=names)
-
-
 def changes_without(
     pieces: Pieces, rows: Tensor, truth: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:

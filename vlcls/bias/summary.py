@@ -65,12 +65,11 @@ def _about_words(report: BiasReport) -> str:
         if first.replacement is not None:
             what = f"with “{first.replacement}” for “{first.text}” of {first.label}"
         return f"{what} the worst group ({first.column}: {first.group}) gains {change:.1f} points"
-    helping = [
-        each for each in report.reliance.found if each.context and _net(report, each.index, each.text) > 0
-    ]
-    if helping:
-        best = max(helping, key=lambda each: _net(report, each.index, each.text))
-        found = report.left_out[best.index, best.text]
+    context = (
+        (each, report.left_out[each.index, each.text]) for each in report.reliance.found if each.context
+    )
+    if helping := [(each, found) for each, found in context if found.net > 0]:
+        best, found = max(helping, key=lambda pair: pair[1].net)
         return (
             f"“{best.text}” of {best.label} follows the group and not the class; without it {found.gained} "
             f"images turn right and {found.lost} wrong"
@@ -97,11 +96,6 @@ def _about_mistakes(report: BiasReport, labels: Sequence[str]) -> str:
         mistake = f"{labels[own]} taken for {labels[given]}"
         return f"the most frequent mistake is {mistake} ({count} of {images} images)"
     return "every image shown is right"
-
-
-def _net(report: BiasReport, index: int, text: str) -> int:
-    found = report.left_out[index, text]
-    return found.gained - found.lost
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vlcls.articles import inflect_engine
 from vlcls.errors import CaptionError, MissingExtraError
 from vlcls.wordnet import lemmas
 
@@ -138,7 +139,7 @@ def singular(word: str) -> str:
     """A word that ends in "s" in the singular; those in ss, us, is, ies and oes stay as they are (step 9)."""
     if not word.endswith("s") or word.endswith(_KEPT_ENDINGS):
         return word
-    return str(_inflect().singular_noun(word) or word)
+    return str(inflect_engine().singular_noun(word) or word)
 
 
 def load_tagger(name: str = "hanta") -> Tagger:
@@ -190,10 +191,3 @@ def _hanta() -> Any:
     # Words that it does not know take most of its time, and come again with every image of their kind.
     tagger.analyze_forward = lru_cache(maxsize=1 << 16)(tagger.analyze_forward)
     return tagger
-
-
-@lru_cache(maxsize=1)
-def _inflect() -> Any:
-    import inflect
-
-    return inflect.engine()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from vlcls.errors import DescriptorError
+from vlcls.files.terminal import few
 from vlcls.labels import Labels, clean_name
 from vlcls.limits import unreadable, weight_problem
 
@@ -127,9 +128,8 @@ class DescriptorSet:
             places.append(place)
         missing = [labels.reported[row] for row, place in enumerate(places) if place is None]
         if missing:
-            few = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
             raise DescriptorError(
-                f"no descriptors for {len(missing)} of {len(labels)} classes: {few}"
+                f"no descriptors for {len(missing)} of {len(labels)} classes: {few([*map(repr, missing)])}"
                 f"{nearest(missing[0], self.labels.reported)}"
             )
         return replace(

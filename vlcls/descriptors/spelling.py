@@ -6,9 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 from vlcls import wordnet
+from vlcls.articles import inflect_engine
 from vlcls.labels import clean_name
 
 #: British and American ends and middles of words, then whole words; each pair is tried both ways.
@@ -68,18 +68,12 @@ def _in_other_number(name: str) -> Iterator[str]:
 
 @lru_cache(maxsize=4096)
 def _numbers(word: str) -> tuple[str, ...]:
+    engine = inflect_engine()
     try:
-        found = [_inflect().singular_noun(word), word.removesuffix("s"), _inflect().plural_noun(word)]
+        found = [engine.singular_noun(word), word.removesuffix("s"), engine.plural_noun(word)]
     except Exception:  # what is no word of English
         found = [word.removesuffix("s")]
     return tuple(dict.fromkeys(str(each) for each in found if each and each != word))
-
-
-@lru_cache(maxsize=1)
-def _inflect() -> Any:
-    import inflect
-
-    return inflect.engine()
 
 
 def _in_other_spelling(name: str) -> Iterator[str]:

@@ -44,22 +44,6 @@ def senses_of(name: str) -> dict[str, str]:
     return {synset: wordnet.glosses()[synset] for _, synset in sorted(found)}
 
 
-def descriptors_from_wordnet(labels: Labels, *, senses: Mapping[str, str] | None = None) -> DescriptorSet:
-    """As `describe_with_wordnet`, where every class must be found.
-
-    Raises:
-        DescriptorError: Names every class that is not, with what is near.
-    """
-    found = describe_with_wordnet(labels, senses=senses)
-    if found.failures:
-        listed = "; ".join(f"{name!r} {reason}" for name, reason in list(found.failures.items())[:_LISTED])
-        others = _lines(", ".join(map(repr, list(found.failures)[_LISTED:])))
-        raise DescriptorError(
-            f"{len(found.failures)} of {len(labels)} classes: {listed}{others and '; likewise:'}{others}"
-        )
-    return found.descriptors
-
-
 def describe_with_wordnet(labels: Labels, *, senses: Mapping[str, str] | None = None) -> FromWordNet:
     """The gloss of each class's synset as descriptors: what kind of thing it is, and what it has.
 

@@ -19,16 +19,13 @@ _PIXELS = 400
 _KINDS = (".png", ".pdf")
 
 
-def save_sheet(
-    doubts: Sequence[Doubt], images: Sequence[Any], path: str | Path, *, title: str = "Labels to look at"
-) -> Path:
+def save_sheet(doubts: Sequence[Doubt], images: Sequence[Any], path: str | Path) -> Path:
     """Draw doubted images, the most doubtful first.
 
     Args:
         doubts: At least one.
         images: The image of each: a path, a PIL image, bytes, an array.
         path: .png or .pdf.
-        title: Above the sheet.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
@@ -51,6 +48,7 @@ def save_sheet(
     head = 0.4
     height = rows * (_INCHES + _CAPTION) + head
     figure = Figure(figsize=(max(2, columns) * _INCHES, height))
+    title = "Labels to look at"
     figure.text(0.5, 1 - 0.2 / height, title, ha="center", va="center", fontsize=12, fontweight="bold")
     grid = figure.add_gridspec(
         rows, columns, left=0.01, right=0.99, bottom=0.0, top=1 - (head + _CAPTION) / height,

@@ -18,17 +18,10 @@ from vlcls.files.reading import open_regular
 #: A member of an `.npz` may unpack to this many bytes, or to this many times its packed size: numbers that
 #: were measured pack to hardly less than half.
 MAX_MEMBER, MAX_RATIO = 1 << 30, 20
+#: A header is a Python literal.
 _TROUBLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    SyntaxError,
-    KeyError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    tokenize.TokenError,  # of a header, which is a Python literal
+    *(OSError, ValueError, EOFError, TypeError, SyntaxError, KeyError, OverflowError, RecursionError),
+    *(MemoryError, tokenize.TokenError),
 )
 
 

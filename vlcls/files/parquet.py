@@ -14,13 +14,11 @@ from vlcls.files.reading import open_regular
 MAX_ROWS = 100_000_000
 
 
-def read_parquet(
-    path: str | Path, columns: Sequence[str] | None, error: type[VlclsError], limit: int = MAX_ROWS
-) -> Any:
+def read_parquet(path: str | Path, columns: Sequence[str] | None, error: type[VlclsError]) -> Any:
     """Some columns of a Parquet file, or all, as a `pyarrow.Table`.
 
     Raises:
-        error: Not such a file, damaged, without one of the columns, or of more than `limit` rows.
+        error: Not such a file, damaged, without one of the columns, or of more than `MAX_ROWS`.
         MissingExtraError: pyarrow is not installed.
     """
     with open_parquet(path, error) as opened:
@@ -28,8 +26,8 @@ def read_parquet(
         missing = [name for name in columns or () if name not in names]
         if missing:
             raise error(f"{path}: no column {missing[0]!r}; it has {', '.join(names)}")
-        if opened.metadata.num_rows > limit:
-            raise error(f"{path}: {opened.metadata.num_rows:,} rows, more than {limit:,}")
+        if opened.metadata.num_rows > MAX_ROWS:
+            raise error(f"{path}: {opened.metadata.num_rows:,} rows, more than {MAX_ROWS:,}")
         table = opened.read(columns=None if columns is None else list(columns))
         table.validate(full=True)  # texts that are none would be found only when they are taken out
         return table

@@ -70,5 +70,11 @@ def read_bytes(path: str | Path, error: type[VlclsError], limit: int = MAX_BYTES
     return content
 
 
+def number_in_name(path: Path) -> tuple[int, str]:
+    """What files are sorted by whose names count them: 2.npy before 10.npy."""
+    digits = "".join(letter for letter in path.stem if letter in "0123456789")
+    return (int(digits[:18]) if digits else 0, path.name)
+
+
 def _why(reason: BaseException) -> str:
     return (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__

@@ -30,11 +30,8 @@ def validated(schema: type[Schema], content: Any, where: str | Path, error: type
     """
     try:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-    except (
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as reason:  # dates out of YAML, numbers that are not finite
+    # Dates out of YAML, numbers that are not finite.
+    except (TypeError, ValueError, RecursionError) as reason:
         raise error(f"{where}: {reason}") from reason
     try:
         return schema.model_validate_json(text.encode("utf-8", "surrogatepass"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 #: Characters of a value that a message repeats.
 LONGEST = 200
@@ -56,6 +56,11 @@ def shortened(text: str, most: int = LONGEST) -> str:
         return text
     tail = most // 4
     return f"{text[: most - tail - 1]}…{text[len(text) - tail :]}"
+
+
+def few(values: Sequence[object], most: int = 5) -> str:
+    """The first of some values for a message, and three dots for the others."""
+    return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")
 
 
 def spreadsheet_safe(cell: str) -> str:

@@ -66,9 +66,9 @@ def split_lines(text: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def read_lines(path: str | Path, error: type[VlclsError], limit: int = MAX_BYTES) -> list[str]:
+def read_lines(path: str | Path, error: type[VlclsError]) -> list[str]:
     """The lines of `read_text`, without their ends."""
-    return split_lines(read_text(path, error, limit))
+    return split_lines(read_text(path, error))
 
 
 def iter_lines(path: str | Path, error: type[VlclsError]) -> Iterator[tuple[int, str]]:

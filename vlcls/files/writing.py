@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-_TEMPORARY = re.compile(r"\.vlcls-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp(\.\w+)?")
+TEMPORARY = re.compile(r"\.vlcls-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp(\.\w+)?")
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def remove_leftovers(folder: str | Path) -> list[Path]:
     removed = []
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            found = _TEMPORARY.fullmatch(entry.name)
+            found = TEMPORARY.fullmatch(entry.name)
             if not found or not entry.is_file(follow_symlinks=False) or found[1] != _HOST:
                 continue
             if not psutil.pid_exists(int(found[2])):

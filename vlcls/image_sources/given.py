@@ -20,16 +20,8 @@ from vlcls.image_sources.sources import DatasetRow, ImageSource, base64_bytes, i
 
 #: Fields of a row that name an image by its path.
 _PATH_FIELDS = (
-    "image",
-    "img",
-    "image_path",
-    "img_path",
-    "path",
-    "file_path",
-    "file",
-    "file_name",
-    "filename",
-)
+    "image", "img", "image_path", "img_path", "path", "file_path", "file", "file_name", "filename",
+)  # fmt: skip
 
 _ENCODED = (bytes, bytearray, memoryview)
 

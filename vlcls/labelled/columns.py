@@ -15,16 +15,8 @@ _FLOATS = ("float",)
 LABEL_KINDS = (*_NAMED, *_PLAIN, *_FLOATS)
 
 _IMAGE_NAMES = (
-    "image",
-    "img",
-    "file_name",
-    "filename",
-    "file",
-    "path",
-    "image_path",
-    "filepath",
-    "image_file",
-)
+    "image", "img", "file_name", "filename", "file", "path", "image_path", "filepath", "image_file",
+)  # fmt: skip
 _LABEL_NAMES = ("label", "labels", "class", "classes", "cls", "category", "categories", "target", "y")
 
 

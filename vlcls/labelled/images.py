@@ -11,6 +11,8 @@ from vlcls.image_sources import ImageSource
 from vlcls.labels import Labels
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from vlcls.encoders import Encoder
@@ -60,7 +62,7 @@ class LabelledEmbeddings:
     def __len__(self) -> int:
         return len(self.names)
 
-    def some(self, rows: Sequence[int]) -> LabelledEmbeddings:
+    def some(self, rows: Sequence[int] | NDArray[np.int64]) -> LabelledEmbeddings:
         """Some of the images; what could not be read stays said."""
         return LabelledEmbeddings(
             self.embeddings[rows],

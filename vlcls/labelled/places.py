@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from vlcls.errors import LabelError
+from vlcls.files.terminal import few
 from vlcls.labels import Labels, clean_name
 
 _WHOLE = re.compile(r"\d+(\.0+)?", re.ASCII)
@@ -33,11 +34,10 @@ def class_places(names: Iterable[str], labels: Labels, where: str) -> dict[str, 
         if found:
             places[name] = found[0]
         else:
-            unknown.append(name)
+            unknown.append(repr(name))
     if unknown:
-        few = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
-        have = ", ".join(map(repr, labels.reported[:10])) + (", ..." if len(labels) > 10 else "")
-        raise LabelError(f"{where}: not among the labels: {few}. The labels are {have}")
+        have = few([*map(repr, labels.reported)], 10)
+        raise LabelError(f"{where}: not among the labels: {few(unknown, 10)}. The labels are {have}")
     return places
 
 

@@ -47,11 +47,7 @@ class Scheme:
 
 
 def label_scheme(
-    kind: str,
-    own: Sequence[str] | None,
-    given: Labels | None,
-    values: Iterable[Any] | None,
-    where: str,
+    kind: str, own: Sequence[str] | None, given: Labels | None, values: Iterable[Any] | None, where: str
 ) -> Scheme:
     """Find out the classes of a label column.
 

@@ -52,11 +52,7 @@ def even_part(
 
 
 def split_images(
-    class_indices: Any,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    *,
-    part: float = 0.5,
-    seed: int = 0,
+    class_indices: Any, groups: Mapping[str, Sequence[str]] | None = None, *, part: float = 0.5, seed: int = 0
 ) -> Split:
     """Divide images at random, every combination of class and groups alike (see `even_part`).
 

@@ -131,7 +131,7 @@ def train(
     device = problem.encoder.device
     examples, validation = examples.to(device), validation.to(device)
     run = _description(problem, start, examples, validation, settings)
-    state = _found_state(folder, run)
+    state = found_by_main(lambda: None if folder is None else load_state(folder, run))
     if state is not None and state.vectors.shape != start.vectors.shape:
         raise VlclsError(
             f"{folder}/{CHECKPOINT} holds other vectors than this run's: delete it to start anew"
@@ -149,11 +149,6 @@ def train(
                 save_state(state, folder, run)
             tell(state.history[-1])
     return state
-
-
-def _found_state(folder: Path | None, run: dict[str, Any]) -> State | None:
-    """What the main process finds in its folder, for all processes of a launch."""
-    return found_by_main(lambda: None if folder is None else load_state(folder, run))
 
 
 def _has_stopped(state: State, validation: Examples, settings: Training) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -86,8 +86,8 @@ def base_to_novel(
     of_base = torch.isin(embedded.class_indices, torch.tensor(base))
     rows = of_base.nonzero().flatten()
     learning = learn_from_embeddings(
-        before, _some(embedded, rows), settings=settings, shots=shots, validation=validation, cache=cache,
-        progress=progress,
+        before, embedded.some(rows.tolist()), settings=settings, shots=shots, validation=validation,
+        cache=cache, progress=progress,
     )  # fmt: skip
     held_out = rows[learning.split.held_out]
     if not len(held_out):
@@ -117,15 +117,3 @@ def _accuracy(
     similarities = classifier.similarities(embedded.embeddings[rows])[:, list(among)].cpu()
     predicted = torch.tensor(among)[similarities.argmax(1)]
     return float((predicted == embedded.class_indices[rows]).float().mean())
-
-
-def _some(embedded: LabelledEmbeddings, rows: Tensor) -> LabelledEmbeddings:
-    places = rows.tolist()
-    return replace(
-        embedded,
-        embeddings=embedded.embeddings[rows],
-        class_indices=embedded.class_indices[rows],
-        groups={column: tuple(values[row] for row in places) for column, values in embedded.groups.items()},
-        names=tuple(embedded.names[row] for row in places),
-        keys=tuple(embedded.keys[row] for row in places) if embedded.keys else (),
-    )

@@ -14,16 +14,8 @@ from vlcls.llm.subjects import is_about, is_same
 
 #: Keys of the class, of the list in it, of the text in an entry, and of what is no part of the answer.
 _CLASS_KEYS = (
-    "class",
-    "class_name",
-    "classname",
-    "name",
-    "category",
-    "label",
-    "object",
-    "concept",
-    "subject",
-)
+    "class", "class_name", "classname", "name", "category", "label", "object", "concept", "subject",
+)  # fmt: skip
 _LIST_KEYS = (
     "descriptors", "sentences", "descriptions", "features", "visual_features", "phrases", "captions", "list",
     "items", "attributes", "characteristics", "answer", "answers", "result", "results", "output", "response",

@@ -44,11 +44,7 @@ def tidied(found: Sequence[str], style: Style, name: str) -> list[str]:
     phrases: dict[str, str] = {}
     for each in found:
         text = _plain(each[: 4 * MAX_SENTENCE], style)
-        if (
-            style == "sentences"
-            and text
-            and not text.endswith((".", "!", "?", "\u3002", "\uff01", "\uff1f", "\u0964"))
-        ):
+        if style == "sentences" and text and not text.endswith(SENTENCE_ENDS):
             text += "."
         if not text or len(text) > limit or not any(letter.isalpha() for letter in text):
             continue

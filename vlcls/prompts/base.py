@@ -152,10 +152,7 @@ class PromptSet:
 
     @classmethod
     def from_json(
-        cls,
-        labels: Labels,
-        rows: Iterable[dict[str, Any]],
-        learned: Mapping[str, LearnedName] | None = None,
+        cls, labels: Labels, rows: Iterable[dict[str, Any]], learned: Mapping[str, LearnedName] | None = None
     ) -> PromptSet:
         """Prompts of `to_json`, with the learned names by their words."""
         spelt = learned or {}

@@ -60,13 +60,7 @@ class BuildReport:
     index: IndexInfo | None = None
 
 
-@takes(
-    captions="list",
-    folder="path",
-    dtype="text",
-    index="text?",
-    progress="function?",
-)
+@takes(captions="list", folder="path", dtype="text", index="text?", progress="function?")
 def build_captions(
     captions: Iterable[str | None],
     folder: str | Path,

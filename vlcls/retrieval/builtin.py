@@ -35,10 +35,7 @@ def wordnet_words() -> list[str]:
 
 
 def wordnet_captions(
-    encoder: Encoder,
-    *,
-    store: EmbeddingStore | None = None,
-    progress: Callable[[int], None] | None = None,
+    encoder: Encoder, *, store: EmbeddingStore | None = None, progress: Callable[[int], None] | None = None
 ) -> CaptionDatabase:
     """The built-in database, embedded with `encoder` on first use.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vlcls.errors import CaptionError, EncoderMismatchError, VlclsWarning
 from vlcls.files.arrays import read_npy
 from vlcls.files.parquet import read_parquet
+from vlcls.files.reading import number_in_name
 from vlcls.retrieval.database import CaptionDatabase, DatabaseInfo
 from vlcls.retrieval.index import IndexInfo, exact_index, in_float32, read_index
 from vlcls.retrieval.parts import arrow, captions_of
@@ -77,7 +78,7 @@ def _embeddings(folder: Path) -> list[NDArray[Any]]:
         CaptionError: One is damaged, or no rows of numbers of one width.
     """
     blocks: list[NDArray[Any]] = []
-    for path in _numbered(folder / "text_emb", "*.npy"):
+    for path in sorted((folder / "text_emb").glob("*.npy"), key=number_in_name):
         block = read_npy(path, CaptionError, mmap=True)
         if block.ndim != 2 or block.dtype.kind != "f" or not block.shape[1]:
             raise CaptionError(f"{path}: rows of numbers are expected, not {block.dtype} {list(block.shape)}")
@@ -95,7 +96,8 @@ def _metadata(folder: Path) -> Any:
     Raises:
         CaptionError: No metadata, damaged, or captions that are no texts.
     """
-    paths = _numbered(folder / "metadata", "*.parquet") or _numbered(folder, "*.parquet")
+    inside = folder / "metadata" if any(folder.glob("metadata/*.parquet")) else folder
+    paths = sorted(inside.glob("*.parquet"), key=number_in_name)
     if not paths:
         raise CaptionError(f"{folder}: no metadata/*.parquet next to {INDEX}")
     pa = arrow()
@@ -113,13 +115,6 @@ def _metadata(folder: Path) -> Any:
             raise CaptionError(f"{path}: its captions are damaged: {error}") from error
         columns.append(column)
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.large_string())
-
-
-def _numbered(folder: Path, pattern: str) -> list[Path]:
-    """Files in the order of the numbers in their names."""
-    return sorted(
-        folder.glob(pattern), key=lambda path: (int("".join(filter(str.isdigit, path.stem)) or 0), path.name)
-    )
 
 
 def _find_again(database: CaptionDatabase, encoder: Encoder) -> None:

@@ -77,7 +77,7 @@ def choose_factory(count: int, dtype: str) -> str:
     return f"IVF{lists},{'SQfp16' if dtype == 'float16' else 'Flat'}"
 
 
-def build_index(blocks: Blocks, factory: str, seed: int = 0) -> tuple[Any, IndexInfo]:
+def build_index(blocks: Blocks, factory: str) -> tuple[Any, IndexInfo]:
     """Index unit vectors for inner products.
 
     An approximate index then looks further and further (nprobe or efSearch is doubled) until it finds
@@ -87,14 +87,13 @@ def build_index(blocks: Blocks, factory: str, seed: int = 0) -> tuple[Any, Index
     Args:
         blocks: Arrays [n, D] of float16 or float32, mapped ones too.
         factory: Any description that FAISS's `index_factory` takes.
-        seed: Picks the training vectors and the queries.
 
     Raises:
         CaptionError: FAISS cannot make such an index of these vectors.
     """
     library = faiss()
     count, dimension = sum(map(len, blocks)), blocks[0].shape[1]
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     try:
         index = library.index_factory(dimension, factory, library.METRIC_INNER_PRODUCT)
         if not index.is_trained:

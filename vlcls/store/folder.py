@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 from vlcls.arguments import takes
 from vlcls.errors import VlclsError
 from vlcls.files.json_text import read_json
+from vlcls.files.writing import TEMPORARY
 from vlcls.store.opened import partitions_of, shared_partition
 from vlcls.store.partition import Partition
 from vlcls.store.shards import SHARD_NAME, Identity, Kind, ShardError, count_rows, open_shard, shard_names
@@ -25,7 +26,7 @@ _FORMAT = "v1"
 _ENCODER = re.compile(r"([0-9a-f]{64})-(fp32|bf16|fp16)")
 _ABOUT = "encoder.json"
 #: Files of a killed run, of this version and of older ones.
-_LEFTOVER = re.compile(r"\.vlcls-[0-9a-f]{8}-\d+-[0-9a-f]{8}\.tmp(\.\w+)?|\.tmp-[0-9a-f]{32}")
+_LEFTOVER = re.compile(rf"{TEMPORARY.pattern}|\.tmp-[0-9a-f]{{32}}")
 
 
 def default_root() -> Path:

@@ -209,12 +209,11 @@ class _Study:
     def with_replacements(self, report: BiasReport, file: str) -> BiasReport:
         """After each suggestion to leave something out, those to put other words in its place."""
         from vlcls.bias import suggest_replacements
-        from vlcls.bias.evidence import part_of
         from vlcls.descriptors import read_descriptors
         from vlcls.editing import score
 
         candidates = read_descriptors(file).for_labels(self.descriptors.labels)
-        shown = part_of(self.images, report.split.shown)
+        shown = self.images.some(report.split.shown)
         before = score(self.classifier, shown.embeddings)
         suggestions = []
         for each in report.suggestions:

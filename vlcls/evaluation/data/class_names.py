@@ -10,6 +10,7 @@ from pathlib import Path
 from vlcls import imagenet, wordnet
 from vlcls.errors import LabelError
 from vlcls.files.named import is_built_in
+from vlcls.files.terminal import few
 from vlcls.labels import Labels, as_labels, clean_name, read_labels
 
 #: Lists of class names by name, and timm's list of the synsets that each is about, in label order.
@@ -69,19 +70,20 @@ def check_labels(labels: Labels | Sequence[str], used: Collection[int] | None = 
     names = labels.names if isinstance(labels, Labels) else tuple(labels)
     found = []
     for what, pattern in (("numbers", _NUMBER), ("WordNet synsets", _SYNSET)):
-        if hits := [name for name in names if pattern.fullmatch(name.strip())]:
+        if hits := [repr(name) for name in names if pattern.fullmatch(name.strip())]:
             found.append(
-                f"{_of(hits, names)} look like {what}, not like words: {_few(hits)}. Give the names "
+                f"{_of(hits, names)} look like {what}, not like words: {few(hits)}. Give the names "
                 "that people would say, in the same order."
             )
     if blank := [str(place) for place, name in enumerate(names) if not name.strip()]:
         found.append(f"{_of(blank, names)} are blank: at {', '.join(blank[:5])}.")
-    wordless = [n for n in names if n.strip() and not _LETTER.search(n) and not _NUMBER.fullmatch(n.strip())]
+    wordless = [name for name in names if name.strip() and not _LETTER.search(name)]
+    wordless = [repr(name) for name in wordless if not _NUMBER.fullmatch(name.strip())]
     if wordless:
-        found.append(f"{_of(wordless, names)} have no letter in them: {_few(wordless)}.")
+        found.append(f"{_of(wordless, names)} have no letter in them: {few(wordless)}.")
     counts = Counter(clean_name(name).casefold() for name in names if name.strip())
-    if twice := [name for name, count in counts.items() if count > 1]:
-        found.append(f"Several classes share a name: {_few(twice)}. No text can tell them apart.")
+    if twice := [repr(name) for name, count in counts.items() if count > 1]:
+        found.append(f"Several classes share a name: {few(twice)}. No text can tell them apart.")
     if len(names) == 1:
         found.append(f"There is only one class, {names[0]!r}: every prediction is right.")
     if used is not None:
@@ -93,10 +95,9 @@ def _usage(names: Sequence[str], used: Collection[int]) -> list[str]:
     found = []
     have = set(used)
     if uncovered := sorted(place for place in have if not 0 <= place < len(names)):
-        numbers = ", ".join(map(str, uncovered[:5])) + (", ..." if len(uncovered) > 5 else "")
-        found.append(f"Images have labels that none of the {len(names)} names covers: {numbers}.")
-    if empty := [name for place, name in enumerate(names) if place not in have]:
-        found.append(f"{len(empty)} of {len(names)} classes have no image: {_few(empty)}.")
+        found.append(f"Images have labels that none of the {len(names)} names covers: {few(uncovered)}.")
+    if empty := [repr(name) for place, name in enumerate(names) if place not in have]:
+        found.append(f"{len(empty)} of {len(names)} classes have no image: {few(empty)}.")
     return found
 
 
@@ -122,7 +123,3 @@ def shared_classes(a: Labels, b: Labels) -> tuple[str, ...]:
 
 def _of(hits: Sequence[str], names: Sequence[str]) -> str:
     return f"{len(hits)} of {len(names)} class names"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")

@@ -12,6 +12,7 @@ from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.data.hf_sets import BUILDERS
 from vlcls.evaluation.data.shards import CLASS_NAMES, is_shard_folder
 from vlcls.evaluation.data.tables import SUFFIXES, first_image, is_metadata
+from vlcls.files.terminal import few
 from vlcls.image_sources import image_extensions, is_system_folder
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -39,8 +40,7 @@ class Layout:
         """Sentences for people."""
         if not self.beside:
             return ()
-        few = ", ".join(self.beside[:_NAMED]) + (", ..." if len(self.beside) > _NAMED else "")
-        return (f"Left aside, as the folders of images are the data set: {few}.",)
+        return (f"Left aside, as the folders of images are the data set: {few(self.beside, _NAMED)}.",)
 
 
 def layout_of(folder: Path) -> Layout:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vlcls.errors import LabelError
+from vlcls.files.terminal import few
 from vlcls.image_sources import ImageSource
-from vlcls.labels import Labels, clean_name
+from vlcls.labelled.places import Known
+from vlcls.labels import Labels
 
 #: Images of one part of a stream: enough to keep readers busy, few enough to be held in memory.
 STREAMED_PART = 256
@@ -152,18 +154,10 @@ def places_of(names: Collection[str], labels: Labels, where: str) -> list[int]:
     Raises:
         LabelError: Names that are no class, or none at all.
     """
-    ids = {identifier: place for place, identifier in enumerate(labels.ids)}
-    by_name: dict[str, list[int]] = {}
-    for place, name in enumerate(labels.names):
-        by_name.setdefault(clean_name(name).casefold(), []).append(place)
-    found: set[int] = set()
-    unknown: list[str] = []
-    for name in names:
-        places = [ids[name]] if name in ids else by_name.get(clean_name(name).casefold(), [])
-        found.update(places)
-        if not places:
-            unknown.append(name)
-    if unknown or not found:
-        few = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
-        raise LabelError(f"{where}: no classes of it: {few}" if unknown else f"{where}: no class was named")
-    return sorted(found)
+    known = Known(labels)
+    found = {name: known.find(name) for name in names}
+    if unknown := [repr(name) for name, places in found.items() if not places]:
+        raise LabelError(f"{where}: no classes of it: {few(unknown, 10)}")
+    if not found:
+        raise LabelError(f"{where}: no class was named")
+    return sorted({place for places in found.values() for place in places})

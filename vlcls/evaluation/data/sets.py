@@ -31,6 +31,7 @@ from vlcls.evaluation.data.shards import (
 )
 from vlcls.evaluation.data.tables import SUFFIXES, read_table, table_images
 from vlcls.files.reading import regular_file
+from vlcls.files.terminal import few
 from vlcls.labelled import LabelledImages, labelled_folder
 from vlcls.labelled.rows import one_class_each
 from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
@@ -242,9 +243,8 @@ def _open_class_folder(folder: Path, request: _Request) -> EvaluationSet:
         folder = folder / request.split
     images = labelled_folder(folder, request.labels)
     found = {Path(source.data).relative_to(folder).parts[0] for source in images.sources}
-    empty = sorted({path.name for path in subfolders(folder)} - found)
-    few = ", ".join(map(repr, empty[:5])) + (", ..." if len(empty) > 5 else "")
-    said = (f"Folders without an image count as no class: {few}.",) if empty else ()
+    empty = [*map(repr, sorted({path.name for path in subfolders(folder)} - found))]
+    said = (f"Folders without an image count as no class: {few(empty)}.",) if empty else ()
     # Named by their place in the folder: runs over copies of it elsewhere can then be compared.
     named = [replace(each, name=Path(each.data).relative_to(folder).as_posix()) for each in images.sources]
     return _of_images(replace(images, sources=named), request, said)
