@@ -235,10 +235,10 @@ def _of_classes(classifier: PromptClassifier, indices: Sequence[int]) -> Any:
 
     place = {index: position for position, index in enumerate(indices)}
     rows = [row for row, prompt in enumerate(classifier.prompts) if prompt.class_index in place]
-    labels = classifier.labels
-    some = Labels(tuple(labels.names[i] for i in indices), tuple(labels.ids[i] for i in indices))
     prompts = (classifier.prompts.prompts[row] for row in rows)
     moved = tuple(replace(prompt, class_index=place[prompt.class_index]) for prompt in prompts)
     return PromptClassifier(
-        PromptSet(some, moved), classifier.text_embeddings[rows], aggregate=classifier.aggregate
+        PromptSet(classifier.labels.some(indices), moved),
+        classifier.text_embeddings[rows],
+        aggregate=classifier.aggregate,
     )

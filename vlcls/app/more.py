@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from vlcls.app.session import joined
 from vlcls.descriptors import DescriptorSet
 from vlcls.errors import LanguageModelError
-from vlcls.labels import Labels
 from vlcls.llm import describe
 from vlcls.llm.secret import KEY_VARIABLE
 
@@ -39,7 +38,7 @@ def more(descriptors: DescriptorSet, index: int, whom: AskedModel) -> Descriptor
     Raises:
         LanguageModelError: It cannot be asked, or no answer can be used.
     """
-    labels = Labels((descriptors.labels.names[index],), (descriptors.labels.ids[index],))
+    labels = descriptors.labels.some([index])
     known = len(descriptors.descriptors[index])
     found = describe(
         labels, model=whom.model, base_url=whom.base_url, style=descriptors.style, hint=whom.hint,

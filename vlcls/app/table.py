@@ -11,7 +11,6 @@ from vlcls.app.workbench import Workbench
 from vlcls.descriptors import HAND, Descriptor, DescriptorSet, check_descriptors
 from vlcls.explain.audit import PieceAudit
 from vlcls.files.json_text import to_json
-from vlcls.labels import Labels
 
 #: Findings of a check that are about one descriptor, as marks.
 _MARKS = {"duplicate": "there twice", "own name": "own name", "not visual": "not visual", "cut": "too long"}
@@ -60,7 +59,7 @@ def _row(index: int, place: int, each: Descriptor, marks: list[str]) -> str:
 def _marked(bench: Workbench, view: View) -> list[tuple[Descriptor, list[str]]]:
     """Each descriptor of the class with its marks."""
     known, encoder = bench.seen.session.descriptors, bench.material.start.encoder
-    labels = Labels((known.labels.names[view.index],), (known.labels.ids[view.index],))
+    labels = known.labels.some([view.index])
     own = known.descriptors[view.index]
     problems = check_descriptors(DescriptorSet(labels, (own,), known.style), encoder=encoder)
     return [

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from vlcls.errors import DescriptorError
 from vlcls.files.terminal import few
-from vlcls.labels import Labels, clean_name
+from vlcls.labels import Known, Labels, clean_name
 from vlcls.limits import unreadable, weight_problem
 
 Style = Literal["descriptors", "sentences"]
@@ -93,10 +93,7 @@ class DescriptorSet:
         Raises:
             DescriptorError: No such class, or several: then give an id.
         """
-        if name in self.labels.ids:
-            return self.labels.ids.index(name)
-        found = [index for index, reported in enumerate(self.labels.reported) if reported == name]
-        found = found or [i for i, known in enumerate(self.labels.names) if _same(known, name)]
+        found = Known(self.labels).find(name)
         if len(found) == 1:
             return found[0]
         if found:
@@ -156,10 +153,6 @@ def _short(text: str) -> str:
 
 def _folded(name: str) -> str:
     return clean_name(name).casefold()
-
-
-def _same(a: str, b: str) -> bool:
-    return _folded(a) == _folded(b)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

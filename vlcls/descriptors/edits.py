@@ -59,12 +59,8 @@ def remove(descriptors: DescriptorSet, class_name: str, texts: Iterable[str] | N
         kept = [place for place in range(len(descriptors.labels)) if place != index]
         if not kept:
             raise DescriptorError(f"{class_name!r} is the only class: a set needs one")
-        labels = Labels(
-            tuple(descriptors.labels.names[place] for place in kept),
-            tuple(descriptors.labels.ids[place] for place in kept),
-        )
         own = tuple(descriptors.descriptors[place] for place in kept)
-        return replace(descriptors, labels=labels, descriptors=own)
+        return replace(descriptors, labels=descriptors.labels.some(kept), descriptors=own)
     rows = {_row(descriptors, index, text) for text in texts}
     left = [each for row, each in enumerate(descriptors.descriptors[index]) if row not in rows]
     return descriptors.replaced(index, left)

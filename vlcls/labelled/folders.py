@@ -9,8 +9,8 @@ from vlcls.arguments import takes
 from vlcls.errors import ImageError
 from vlcls.image_sources import find_images
 from vlcls.labelled.images import LabelledImages
-from vlcls.labelled.places import Known, number_places, value_places, whole_number
-from vlcls.labels import Labels, as_labels
+from vlcls.labelled.places import number_places, value_places, whole_number
+from vlcls.labels import Known, Labels, as_labels
 
 #: Group column of `folder/GROUP/CLASS/image.jpg`.
 FOLDER_GROUP = "group"

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlcls.errors import LabelError
 from vlcls.files.terminal import few
-from vlcls.labels import Labels, clean_name
+from vlcls.labels import Known, Labels, clean_name
 
 _WHOLE = re.compile(r"\d+(\.0+)?", re.ASCII)
 #: No data set has a class number so long; ids may.
@@ -115,24 +115,6 @@ def numeric_ids(labels: Labels) -> dict[int, int]:
 def _text(value: Any) -> str:
     number = None if isinstance(value, str) else whole_number(value)
     return str(value) if number is None else str(number)
-
-
-class Known:
-    """Class indices by all that a class may be called."""
-
-    def __init__(self, labels: Labels) -> None:
-        self._ids = {identifier: index for index, identifier in enumerate(labels.ids)}
-        self._reported = {name: index for index, name in enumerate(labels.reported)}
-        self._names: dict[str, list[int]] = {}
-        for index, name in enumerate(labels.names):
-            self._names.setdefault(clean_name(name).casefold(), []).append(index)
-
-    def find(self, name: str) -> list[int]:
-        """The classes of that id, else of that name: none, one, or several."""
-        for exact in (self._ids, self._reported):
-            if name in exact:
-                return [exact[name]]
-        return self._names.get(clean_name(name).casefold(), [])
 
 
 # ---- the classes that a data set brings ----------------------------------------------------------------

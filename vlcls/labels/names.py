@@ -70,10 +70,33 @@ class Labels:
             for name, identifier in zip(self.names, self.ids, strict=True)
         )
 
+    def some(self, places: Iterable[int]) -> Labels:
+        """The classes at some places alone, in that order."""
+        rows = list(places)
+        return Labels(tuple(self.names[row] for row in rows), tuple(self.ids[row] for row in rows))
+
 
 def clean_name(name: str) -> str:
     """Underscores become spaces, runs of white space one space, characters their composed form (NFC)."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", name).replace("_", " ")).strip()
+
+
+class Known:
+    """Class indices by all that a class may be called."""
+
+    def __init__(self, labels: Labels) -> None:
+        self._ids = {identifier: index for index, identifier in enumerate(labels.ids)}
+        self._reported = {name: index for index, name in enumerate(labels.reported)}
+        self._names: dict[str, list[int]] = {}
+        for index, name in enumerate(labels.names):
+            self._names.setdefault(clean_name(name).casefold(), []).append(index)
+
+    def find(self, name: str) -> list[int]:
+        """The classes of that id, else of that name: none, one, or several."""
+        for exact in (self._ids, self._reported):
+            if name in exact:
+                return [exact[name]]
+        return self._names.get(clean_name(name).casefold(), [])
 
 
 def as_labels(labels: Labels | Mapping[str, str] | Iterable[str], *, clean: bool = True) -> Labels:

@@ -156,9 +156,8 @@ def learn_from_embeddings(
 
 def _of_classes(prompts: PromptSet, indices: Sequence[int]) -> PromptSet:
     """Some of the classes alone, numbered anew."""
-    labels = prompts.labels
     return PromptSet(
-        Labels(tuple(labels.names[i] for i in indices), tuple(labels.ids[i] for i in indices)),
+        prompts.labels.some(indices),
         tuple(
             replace(prompt, class_index=place)
             for place, index in enumerate(indices)

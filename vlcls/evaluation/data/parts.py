@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from vlcls.errors import LabelError
 from vlcls.files.terminal import few
 from vlcls.image_sources import ImageSource
-from vlcls.labelled.places import Known
-from vlcls.labels import Labels
+from vlcls.labels import Known, Labels
 
 #: Images of one part of a stream: enough to keep readers busy, few enough to be held in memory.
 STREAMED_PART = 256
@@ -117,9 +116,7 @@ def restricted(given: EvaluationSet, names: Collection[str]) -> EvaluationSet:
     """
     kept = places_of(names, given.labels, given.name)
     new = {place: index for index, place in enumerate(kept)}
-    labels = Labels(
-        tuple(given.labels.names[place] for place in kept), tuple(given.labels.ids[place] for place in kept)
-    )
+    labels = given.labels.some(kept)
 
     def read() -> Iterator[LabelledPart]:
         for part in given.parts(None):

@@ -116,13 +116,10 @@ class EmbeddedSet:
         rows = [row for row, own in enumerate(self.truth) if own[0] in place]
         if not rows:
             raise EvaluationError(f"{name}: the set has no image of these classes")
-        labels = Labels(
-            tuple(self.labels.names[index] for index in order),
-            tuple(self.labels.ids[index] for index in order),
-        )
         digest = hashlib.sha256(f"{self.content} {order}".encode()).hexdigest()
         return EmbeddedSet(
-            name, labels, self.embeddings[rows], tuple((place[self.truth[row][0]],) for row in rows),
+            name, self.labels.some(order), self.embeddings[rows],
+            tuple((place[self.truth[row][0]],) for row in rows),
             {column: tuple(values[row] for row in rows) for column, values in self.groups.items()},
             tuple(self.names[row] for row in rows), {}, digest, False, 0,
             tuple(self.keys[row] for row in rows) if self.keys else (),
