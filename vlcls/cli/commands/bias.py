@@ -105,7 +105,7 @@ def bias(
     ] = None,
     part: Annotated[
         float,
-        typer.Option("--part", min=0.01, max=0.99, help="Of the images held out.", rich_help_panel=SEARCH),
+        typer.Option("--part", min=0.01, max=0.99, help="Share of images held out.", rich_help_panel=SEARCH),
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Of the split and the tests.", rich_help_panel=SEARCH)] = 0,
     alpha: Annotated[

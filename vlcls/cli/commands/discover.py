@@ -77,7 +77,7 @@ def discover(
     alpha: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Say of the image; the captions have the rest.", rich_help_panel=CLASSES
+            min=0, max=1, help="Weight of the image; the captions have the rest.", rich_help_panel=CLASSES
         ),
     ] = 0.7,
     retrieve: Annotated[int, typer.Option(min=1, help="Captions an image.", rich_help_panel=CLASSES)] = 10,

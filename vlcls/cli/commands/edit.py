@@ -66,12 +66,12 @@ def edit(
         Path,
         typer.Option(
             "--session", "-o", metavar="FOLDER", rich_help_panel=SERVER,
-            help="Where the session is kept, and all that is written goes; one that is there goes on.",
+            help="Folder of the session and of all that it writes; a session that is there is continued.",
         ),
     ] = Path("vlcls-edit"),
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; another one lets others in.", rich_help_panel=SERVER),
+        typer.Option(help="Address to listen on; others let other machines in.", rich_help_panel=SERVER),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)

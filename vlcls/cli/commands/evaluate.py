@@ -99,7 +99,7 @@ def evaluate(
         typer.Option(help='Class names: a file, or "imagenet".', rich_help_panel=DATA),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Read as it comes; hold nothing.", rich_help_panel=DATA)
+        bool, typer.Option("--stream", help="Read images as they come; keep none.", rich_help_panel=DATA)
     ] = False,
     root: Annotated[
         Path | None,

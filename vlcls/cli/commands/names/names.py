@@ -176,6 +176,8 @@ def add(
 ) -> None:
     """Add classes by plain name to a classifier; the learned names stay as they are, to the last bit.
 
+    New names are put into the templates as the others were: with "an" where it belongs, or letter for letter.
+
     [bold]Example[/]
 
       vlcls names add names/ --labels "okapi,zebra" -o more/
