@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vlcls.files.terminal import few
+
 if TYPE_CHECKING:
     from vlcls.bias.report import BiasReport
 
@@ -99,5 +101,4 @@ def _about_mistakes(report: BiasReport, labels: Sequence[str]) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    few = ", ".join(f"“{word}”" for word in words[:_WORDS])
-    return few + (f" and {len(words) - _WORDS} more" if len(words) > _WORDS else "")
+    return few([f"“{word}”" for word in words], _WORDS)

@@ -50,6 +50,11 @@ def csv_cells(cells: Iterable[object]) -> list[object]:
     ]
 
 
+def few(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def shortened(text: str, most: int = LONGEST) -> str:
     """At most `most` characters, the middle left out: an error must not repeat megabytes."""
     if len(text) <= most:

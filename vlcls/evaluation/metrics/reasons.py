@@ -8,7 +8,7 @@ explanations) are its reasons, and here they are held against the annotations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,10 +51,7 @@ class Reasons:
     known_at_k: int
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            name: value.to_json() if isinstance(value, Estimate) else value
-            for name, value in vars(self).items()
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,7 @@ class ReasonReport:
     wrong: Reasons
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            name: value.to_json() if isinstance(value, Reasons) else value
-            for name, value in vars(self).items()
-        }
+        return asdict(self)
 
 
 def reasons_that_are_true(

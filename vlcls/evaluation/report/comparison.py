@@ -16,10 +16,10 @@ from vlcls.evaluation.metrics.entries import METRICS, main_metric
 from vlcls.evaluation.metrics.significance import Difference, compare_right, holm_corrected
 from vlcls.evaluation.report.run_files import Predictions, cell_name, numbered, read_predictions, read_results
 from vlcls.evaluation.report.section_rows import main_figure
+from vlcls.files.terminal import few
 
 Direction = Literal["gained", "lost", "still wrong"]
 DIRECTIONS: tuple[Direction, ...] = ("gained", "lost", "still wrong")
-_CELL = ("set", "encoder", "method")
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class CellChange:
         set, encoder, method: Which.
         metric: The main one: "top1", or "mean_average_precision" of multi-label sets.
         before, after: Its figure; "top1" over the images that both runs have, mean over seeds.
+        figures: (before, after) of every metric that both have, each over all images of its run.
         images: That both have; None for multi-label sets.
         only_before, only_after: Images that only one of both has, which are left out.
         difference: After less before, Holm-corrected over all cells that both have; None for multi-label
             sets, of which no predictions are kept.
         shared_seeds: How many seeds both have.
         flips: Of these.
-        figures: (before, after) of every metric that both have, each over all images of its run.
     """
 
     set: str
@@ -80,13 +80,13 @@ class CellChange:
     metric: str
     before: float
     after: float
+    figures: Mapping[str, tuple[float, float]]
     images: int | None = None
     only_before: int = 0
     only_after: int = 0
     difference: Difference | None = None
     shared_seeds: int = 0
     flips: tuple[Flip, ...] = field(default=(), repr=False)
-    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def unchanged(self) -> bool:
@@ -102,8 +102,7 @@ class CellChange:
     def to_json(self) -> dict[str, Any]:
         """Without the flips, which are counted."""
         difference = None if self.difference is None else self.difference.to_json()
-        figures = {name: list(ends) for name, ends in self.figures.items()}
-        return vars(self) | {"difference": difference, "flips": self.counts, "figures": figures}
+        return vars(self) | {"difference": difference, "flips": self.counts}
 
 
 @dataclass(frozen=True)
@@ -160,8 +159,8 @@ def compare_runs(a: str | Path, b: str | Path) -> RunComparison:
             f"no cell is in both runs. {a} has {_some(first)}; {b} has {_some(second)}: "
             "evaluate the same sets, encoders and methods"
         )
-    sides = (_Side(Path(a), before), _Side(Path(b), after))
-    cells = [_compared(sides, first[key], second[key]) for key in shared]
+    sides = ((Path(a), before), (Path(b), after))
+    cells = [_compared(key, sides, (first[key], second[key])) for key in shared]
     return RunComparison(
         after["alpha"],
         tuple(_corrected(cells, after["alpha"])),
@@ -172,6 +171,9 @@ def compare_runs(a: str | Path, b: str | Path) -> RunComparison:
     )
 
 
+_Json = Mapping[str, Any]
+
+
 class _Name(NamedTuple):
     """Of a cell."""
 
@@ -180,33 +182,12 @@ class _Name(NamedTuple):
     method: str
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One of both runs."""
-
-    folder: Path
-    results: Mapping[str, Any]
-
-    def classes(self, name: str) -> list[str]:
-        found: list[str] = self.results["sets"][name]["classes"]
-        return found
-
-    def ids(self, name: str) -> list[str]:
-        return self.results["sets"][name].get("ids") or self.classes(name)
-
-    def content(self, name: str) -> str | None:
-        found: str | None = self.results["sets"][name].get("content_sha256")
-        return found
+def _cells(results: Mapping[str, Any]) -> dict[_Name, Mapping[str, Any]]:
+    return {_Name(*(cell[part] for part in _Name._fields)): cell for cell in results["cells"]}
 
 
-def _cells(results: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
-    return {tuple(cell[part] for part in _CELL): cell for cell in results["cells"]}
-
-
-def _some(cells: Mapping[tuple[str, ...], Mapping[str, Any]], most: int = 4) -> str:
-    names = [cell_name(cell) for cell in cells.values()]
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + rest
+def _some(cells: Mapping[_Name, Mapping[str, Any]]) -> str:
+    return few([cell_name(cell) for cell in cells.values()], 4) or "none"
 
 
 def _corrected(cells: Sequence[CellChange], alpha: float) -> Iterator[CellChange]:
@@ -219,62 +200,50 @@ def _corrected(cells: Sequence[CellChange], alpha: float) -> Iterator[CellChange
 # ---- one cell ------------------------------------------------------------------------------------------
 
 
-def _compared(sides: tuple[_Side, _Side], before: Mapping[str, Any], after: Mapping[str, Any]) -> CellChange:
-    own = _Name(*(str(before[part]) for part in _CELL))
-    figures = dict(_figures(before["metrics"], after["metrics"]))
-    given = [read_predictions(side.folder, cell) for side, cell in zip(sides, (before, after), strict=True)]
+def _compared(own: _Name, sides: Sequence[tuple[Path, _Json]], cells: Sequence[_Json]) -> CellChange:
+    old, new = (cell["metrics"] for cell in cells)
+    shared = [name for name in METRICS if old.get(name) and new.get(name)]
+    figures = {name: (old[name]["value"], new[name]["value"]) for name in shared}
+    given = [read_predictions(folder, cell) for (folder, _), cell in zip(sides, cells, strict=True)]
     if given[0] is None or given[1] is None:
-        metric = main_metric(before["metrics"]).name
-        old, new = (main_figure(cell)["value"] for cell in (before, after))
-        return CellChange(*own, metric=metric, before=old, after=new, figures=figures)
-    first, second = given[0], given[1]
-    name = own.set
-    rows, others = _paired(first, second, sides, name)
-    translate = _same_classes(sides[0].classes(name), sides[1].classes(name))
-    second = Predictions(
-        second.images, second.seeds, translate[second.truth], translate[second.predicted], second.confidence
-    )
-    _check_truth(first, second, rows, others, sides, name)
-    difference = compare_right(second.right[:, others], first.right[:, rows])
-    names = [*sides[0].classes(name), *sides[1].classes(name)]
-    ids = [*sides[0].ids(name), *sides[1].ids(name)]
+        before, after = (main_figure(cell)["value"] for cell in cells)
+        return CellChange(*own, main_metric(old).name, before, after, figures)
+    known = [results["sets"][own.set] for _, results in sides]
+    where = f"{sides[0][0]} and {sides[1][0]}, set {own.set!r}"
+    rows, others = _paired(given[0], given[1], [each.get("content_sha256") for each in known], where)
+    places = _same_classes(*(each["classes"] for each in known))
+    first, second = given[0].at(rows), given[1].at(others)
+    second = replace(second, truth=places[second.truth], predicted=places[second.predicted])
+    names = [name for each in known for name in each["classes"]]
+    ids = [each_id for each in known for each_id in each.get("ids") or each["classes"]]
+    _check_truth(first, second, names, where)
+    difference = compare_right(second.right, first.right)
     return CellChange(
         *own,
-        metric="top1",
-        before=difference.reference,
-        after=difference.accuracy,
+        "top1",
+        difference.reference,
+        difference.accuracy,
+        figures,
         images=len(rows),
-        only_before=len(first) - len(rows),
-        only_after=len(second) - len(rows),
+        only_before=len(given[0]) - len(rows),
+        only_after=len(given[1]) - len(rows),
         difference=difference,
         shared_seeds=len(set(first.seeds) & set(second.seeds)),
-        flips=tuple(_flips(first, second, rows, others, list(zip(names, ids, strict=True)), own)),
-        figures=figures,
+        flips=tuple(_flips(first, second, list(zip(names, ids, strict=True)), own)),
     )
-
-
-def _figures(
-    before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Iterator[tuple[str, tuple[float, float]]]:
-    for name in METRICS:
-        old, new = before.get(name), after.get(name)
-        if old and new:
-            yield name, (old["value"], new["value"])
 
 
 def _paired(
-    first: Predictions, second: Predictions, sides: tuple[_Side, _Side], name: str
+    first: Predictions, second: Predictions, hashes: Sequence[str | None], where: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the same images in both, in the order of the first."""
     places = {key: row for row, key in enumerate(second.keys)}
     pairs = [(row, places[key]) for row, key in enumerate(first.keys) if key in places]
-    where = f"{sides[0].folder} and {sides[1].folder}, set {name!r}"
     if not pairs:
         raise EvaluationError(
             f"{where}: no image is in both (there are {first.images[0]!r}, ... and {second.images[0]!r}, "
             "...). Predictions of different images cannot be paired: evaluate the same data"
         )
-    hashes = [side.content(name) for side in sides]
     if len(pairs) == len(first) == len(second) and None not in hashes and hashes[0] != hashes[1]:
         raise EvaluationError(
             f"{where}: the {len(pairs)} images have the same names, but other contents (content_sha256 "
@@ -293,40 +262,30 @@ def _same_classes(first: Sequence[str], second: Sequence[str]) -> NDArray[np.int
     )
 
 
-def _check_truth(
-    first: Predictions, second: Predictions, rows: NDArray[np.int64], others: NDArray[np.int64],
-    sides: tuple[_Side, _Side], name: str,
-) -> None:  # fmt: skip
-    apart = np.flatnonzero(first.truth[rows] != second.truth[others])
-    if not len(apart):
-        return
-    names = [*sides[0].classes(name), *sides[1].classes(name)]
-    row = apart[0]
-    raise EvaluationError(
-        f"{sides[0].folder} and {sides[1].folder}, set {name!r}: image {first.images[rows[row]]!r} is "
-        f"{names[first.truth[rows[row]]]!r} in the one and {names[second.truth[others[row]]]!r} in the other "
-        f"({len(apart)} of {len(rows)} such images). Predictions of different images or labels cannot be "
-        "paired: evaluate the same data"
-    )
+def _check_truth(first: Predictions, second: Predictions, names: Sequence[str], where: str) -> None:
+    apart = np.flatnonzero(first.truth != second.truth)
+    if len(apart):
+        row = apart[0]
+        raise EvaluationError(
+            f"{where}: image {first.images[row]!r} is {names[first.truth[row]]!r} in the one and "
+            f"{names[second.truth[row]]!r} in the other ({len(apart)} of {len(first)} such images). "
+            "Predictions of different images or labels cannot be paired: evaluate the same data"
+        )
 
 
 def _flips(
-    first: Predictions, second: Predictions, rows: NDArray[np.int64], others: NDArray[np.int64],
-    names: Sequence[tuple[str, str]], own: _Name,
-) -> Iterator[Flip]:  # fmt: skip
+    first: Predictions, second: Predictions, names: Sequence[tuple[str, str]], own: _Name
+) -> Iterator[Flip]:
+    """Images of both, in the same order; names and ids by class."""
     for seed in (seed for seed in first.seeds if seed in second.seeds):
-        old = first.predicted[first.seeds.index(seed)][rows]
-        new = second.predicted[second.seeds.index(seed)][others]
-        truth = first.truth[rows]
+        old, new = (each.predicted[each.seeds.index(seed)] for each in (first, second))
         for row in np.flatnonzero(old != new):
+            classes = first.truth[row], old[row], new[row]
             kind: Direction = "still wrong"
-            if truth[row] in (old[row], new[row]):
-                kind = "gained" if new[row] == truth[row] else "lost"
-            (is_, own_id), (was, was_id), (became, new_id) = (
-                names[index] for index in (truth[row], old[row], new[row])
-            )
-            image = first.images[rows[row]]
-            yield Flip(*own, seed, image, is_, was, became, kind, own_id, was_id, new_id)
+            if classes[0] in classes[1:]:
+                kind = "gained" if classes[2] == classes[0] else "lost"
+            (is_, own_id), (was, was_id), (became, new_id) = (names[index] for index in classes)
+            yield Flip(*own, seed, first.images[row], is_, was, became, kind, own_id, was_id, new_id)
 
 
 # ---- what else differs ---------------------------------------------------------------------------------
@@ -370,8 +329,7 @@ def _missing(names: Sequence[str], others: Sequence[str], most: int = 5) -> str:
     """The first of those that the others lack, and how many more; there may be 100 000."""
     known = set(others)
     lacking = [name for name in names if name not in known]
-    rest = f" and {len(lacking) - most} more" if len(lacking) > most else ""
-    return ", ".join(lacking[:most]) + rest
+    return few(lacking, most)
 
 
 def _notes(cells: Sequence[CellChange]) -> Iterator[str]:

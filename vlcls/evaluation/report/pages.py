@@ -15,6 +15,7 @@ from vlcls.evaluation.report.blocks import Section, clean, markdown
 from vlcls.evaluation.report.entries import sections_of
 from vlcls.evaluation.report.run_folder import write_files
 from vlcls.evaluation.report.section_rows import ImageOf, Run
+from vlcls.files.terminal import few
 
 _TEMPLATE = "report.html.j2"
 _TITLE = "Zero-shot evaluation"
@@ -51,13 +52,8 @@ def _about(results: Mapping[str, Any]) -> str:
         "image": sum(each["images"] for each in results["sets"].values()),
     }
     said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    names = " on ".join(_few(list(results[what])) for what in ("encoders", "sets"))
+    names = " on ".join(few(list(results[what]), 3) for what in ("encoders", "sets"))
     return f"{names}: {said}. vlcls {results['vlcls']}, {results['date'].replace('T', ' ')}."
-
-
-def _few(names: Sequence[str], most: int = 3) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
 
 
 def _rendered(found: Sequence[Section], results: Mapping[str, Any], about: str) -> str:

@@ -46,6 +46,13 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.images)
 
+    def at(self, rows: NDArray[np.int64]) -> Predictions:
+        """Those of some images."""
+        return Predictions(
+            tuple(self.images[row] for row in rows), self.seeds,
+            self.truth[rows], self.predicted[:, rows], self.confidence[:, rows],
+        )  # fmt: skip
+
     @property
     def right(self) -> NDArray[np.bool_]:
         """bool[S, N]."""

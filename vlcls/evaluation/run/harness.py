@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vlcls import __version__
 from vlcls.errors import EvaluationError, OutputError, VlclsError
 from vlcls.evaluation.metrics.robustness import Drop
+from vlcls.evaluation.report.run_files import FORMAT, RESULTS, VERSION
 from vlcls.evaluation.report.run_folder import claim, write_files
 from vlcls.evaluation.run.cell_files import CELLS
 from vlcls.evaluation.run.cells import Cell, classifiers, predictions_of, run_cell, stored_cell
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from vlcls.encoders import Encoder
     from vlcls.evaluation.data import EvaluationSet
     from vlcls.evaluation.metrics.verdicts import Verdict
-
-FORMAT, VERSION = "vlcls-results", 1
-RESULTS = "results.json"
 
 
 def run(plan: Plan, folder: str | Path, *, bar: Bar = no_bar) -> dict[str, Any]:
