@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vlcls.files.terminal import few
+from vlcls.files.terminal import counted
 
 if TYPE_CHECKING:
     from vlcls.bias.report import BiasReport
@@ -101,4 +101,4 @@ def _about_mistakes(report: BiasReport, labels: Sequence[str]) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    return few([f"“{word}”" for word in words], _WORDS)
+    return counted([f"“{word}”" for word in words], _WORDS)

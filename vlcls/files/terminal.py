@@ -50,7 +50,7 @@ def csv_cells(cells: Iterable[object]) -> list[object]:
     ]
 
 
-def few(names: Sequence[str], most: int) -> str:
+def counted(names: Sequence[str], most: int) -> str:
     """The first of some names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 

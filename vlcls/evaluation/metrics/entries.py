@@ -8,7 +8,7 @@ first three.", interval=wilson)` is one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,42 +42,43 @@ from vlcls.registry import Registry
 
 #: Outcomes of at least one image to a number.
 Figure = Callable[[Any], float]
-#: Estimates of some figures of outcomes, from a seed and a number of resamples; together, to share the draws.
-Interval = Callable[[Sequence[Figure], Any, int, int], list[Estimate]]
+#: A figure, outcomes, a seed and a number of resamples to an estimate.
+Interval = Callable[[Figure, Any, int, int], Estimate]
 
 
-def wilson(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+def wilson(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate:
     """For figures that are the part of images of which something is true."""
-    parts = [proportion(round(figure(found) * len(found)), len(found)) for figure in figures]
-    return [part for part in parts if part is not None]
+    part = proportion(round(figure(found) * len(found)), len(found))
+    assert part is not None
+    return part
 
 
-def resampled(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+def resampled(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate:
     """For any figure: the basic bootstrap interval over images."""
 
     def statistic(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        some = found.rows(rows)
-        return np.array([figure(some) for figure in figures])
+        return np.array([figure(found.rows(rows))])
 
-    return bootstrap_intervals(statistic, len(found), seed=seed, resamples=resamples, least=-math.inf)
+    return bootstrap_intervals(statistic, len(found), seed=seed, resamples=resamples, least=-math.inf)[0]
 
 
-def of_classes(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+def of_classes(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate:
     """For parts of 1 that are means over classes: the same, and no surer than their few images let it be."""
     if isinstance(found, MultiLabel):
         counts = found.labels.sum(0)[found.labels.any(0)]
     else:
         counts = np.unique(found.truth, return_counts=True)[1]
-    return [no_surer(each, counts) for each in resampled(figures, found, seed, resamples)]
+    return no_surer(resampled(figure, found, seed, resamples), counts)
 
 
 def of_images(column: str, most: Callable[[Outcomes], float]) -> Interval:
     """For means of a column of outcomes, from 0 to what an image may be expected to have at most."""
 
-    def interval(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+    def interval(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate:
         values, ends = getattr(found, column), (0.0, most(found))
         estimate = mean_interval(values, ends, seed=seed, resamples=resamples)
-        return [estimate] if estimate is not None else []
+        assert estimate is not None
+        return estimate
 
     interval.__name__ = "of_images"  # as docs/metrics.md has it
     return interval
@@ -164,13 +165,13 @@ def within(k: int) -> Figure:
     return lambda found: float((found.rank < k).mean())
 
 
-def of_bins(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
+def of_bins(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate:
     given = found.confidence, found.right, found.bins
-    return [calibration_interval(*given, seed=seed, resamples=resamples)]
+    return calibration_interval(*given, seed=seed, resamples=resamples)
 
 
-def of_worst_bin(figures: Sequence[Figure], found: Any, seed: int, resamples: int) -> list[Estimate]:
-    return [maximum_calibration_interval(found.confidence, found.right, found.bins)]
+def of_worst_bin(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate:
+    return maximum_calibration_interval(found.confidence, found.right, found.bins)
 
 
 def _precision_there(metrics: Mapping[str, Any]) -> float:

@@ -111,13 +111,10 @@ def mean_over_seeds(each: Sequence[Measured]) -> Measured:
 
 
 def _figures(found: Any, seed: int, resamples: int) -> dict[str, Estimate | None]:
-    """Metrics that share a way to their intervals go it together: resampling is what takes the time."""
-    own = metrics_of(type(found))
-    figures: dict[str, Estimate | None] = {metric.name: None for metric in own}
-    there = [metric for metric in own if metric.applies is None or metric.applies(found)]
-    for interval in dict.fromkeys(metric.interval for metric in there):
-        group = [metric for metric in there if metric.interval is interval]
-        estimates = interval([each.figure for each in group], found, seed, resamples)
-        for metric, estimate in zip(group, estimates, strict=True):
+    figures: dict[str, Estimate | None] = {}
+    for metric in metrics_of(type(found)):
+        figures[metric.name] = None
+        if metric.applies is None or metric.applies(found):
+            estimate = metric.interval(metric.figure, found, seed, resamples)
             figures[metric.name] = estimate.within(metric.least, metric.most)
     return figures

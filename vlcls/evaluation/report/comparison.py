@@ -16,7 +16,7 @@ from vlcls.evaluation.metrics.entries import METRICS, main_metric
 from vlcls.evaluation.metrics.significance import Difference, compare_right, holm_corrected
 from vlcls.evaluation.report.run_files import Predictions, cell_name, numbered, read_predictions, read_results
 from vlcls.evaluation.report.section_rows import main_figure
-from vlcls.files.terminal import few
+from vlcls.files.terminal import counted
 
 Direction = Literal["gained", "lost", "still wrong"]
 DIRECTIONS: tuple[Direction, ...] = ("gained", "lost", "still wrong")
@@ -187,7 +187,7 @@ def _cells(results: Mapping[str, Any]) -> dict[_Name, Mapping[str, Any]]:
 
 
 def _some(cells: Mapping[_Name, Mapping[str, Any]]) -> str:
-    return few([cell_name(cell) for cell in cells.values()], 4) or "none"
+    return counted([cell_name(cell) for cell in cells.values()], 4) or "none"
 
 
 def _corrected(cells: Sequence[CellChange], alpha: float) -> Iterator[CellChange]:
@@ -329,7 +329,7 @@ def _missing(names: Sequence[str], others: Sequence[str], most: int = 5) -> str:
     """The first of those that the others lack, and how many more; there may be 100 000."""
     known = set(others)
     lacking = [name for name in names if name not in known]
-    return few(lacking, most)
+    return counted(lacking, most)
 
 
 def _notes(cells: Sequence[CellChange]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from vlcls.evaluation.report.blocks import Section, clean, markdown
 from vlcls.evaluation.report.entries import sections_of
 from vlcls.evaluation.report.run_folder import write_files
 from vlcls.evaluation.report.section_rows import ImageOf, Run
-from vlcls.files.terminal import few
+from vlcls.files.terminal import counted
 
 _TEMPLATE = "report.html.j2"
 _TITLE = "Zero-shot evaluation"
@@ -52,7 +52,7 @@ def _about(results: Mapping[str, Any]) -> str:
         "image": sum(each["images"] for each in results["sets"].values()),
     }
     said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    names = " on ".join(few(list(results[what]), 3) for what in ("encoders", "sets"))
+    names = " on ".join(counted(list(results[what]), 3) for what in ("encoders", "sets"))
     return f"{names}: {said}. vlcls {results['vlcls']}, {results['date'].replace('T', ' ')}."
 
 
