@@ -52,10 +52,12 @@ class Registry(Mapping[str, T]):
         """Add one.
 
         Raises:
-            VlclsError: It is of another kind, or its name is taken.
+            VlclsError: It is of another kind, or its name is taken or no text.
         """
         if not isinstance(part, self.kind):
             raise VlclsError(f"a {self.what} is a {self.kind.__name__}, not {type(part).__name__}")
+        if not isinstance(part.name, str) or not part.name:
+            raise VlclsError(f"the name of a {self.what} is a text, not {part.name!r}")
         if part.name in self._parts:
             raise VlclsError(f"there is a {self.what} called {part.name!r} already")
         self._parts[part.name] = part

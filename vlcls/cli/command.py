@@ -23,11 +23,29 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 import typer.core
 
+from vlcls.registry import Registry
+
 _NAME = "__vlcls_command__"
 
 
+#: Help texts behind which parts are listed.
+_LISTED: dict[str, Registry[Any]] = {}
+
+
+def with_parts(text: str, parts: Registry[Any]) -> str:
+    """A help text with a list of parts behind it, those of plugins too: they are looked for only then."""
+    _LISTED[text] = parts
+    return text
+
+
 class _PlainFlags:
-    """Help without the type of a flag: nothing is typed after one."""
+    """Help with lists of parts, and without the type of a flag: nothing is typed after one."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        for each in self.get_params(ctx):
+            for part in _LISTED.get(getattr(each, "help", None) or "", {}).values():
+                each.help += f" {part.name}: {part.about}."
+        super().format_help(ctx, formatter)  # type: ignore[misc]
 
     def get_params(self, ctx: Any) -> list[Any]:
         found: list[Any] = super().get_params(ctx)  # type: ignore[misc]

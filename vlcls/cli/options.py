@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +12,12 @@ import typer
 
 from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.weighting import WEIGHTINGS, check_pair
+from vlcls.cli.command import with_parts
 from vlcls.cli.output import Format, file_to_write, folder_to_write
 from vlcls.cli.progress import bar, status
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
-    from vlcls.classifiers.scorers import Scorer
     from vlcls.classifiers.weighting import Rule
     from vlcls.descriptors import DescriptorSet
     from vlcls.image_sources import ImageSource
@@ -38,11 +38,6 @@ CLASSES, MODEL, OUTPUT, SPEED, OWN = (
     "Speed and memory",
     "Your own embeddings",
 )
-
-
-def said(parts: Iterable[Scorer | Rule]) -> str:
-    """What there is, for --help."""
-    return " ".join(f"{part.name}: {part.about}." for part in parts)
 
 
 LabelsText = Annotated[
@@ -83,14 +78,14 @@ AggregateOption = Annotated[
     typer.Option(
         "--aggregate", rich_help_panel=CLASSES,
         show_default="mean-similarity for descriptors, mean-embedding else",
-        help=f"How prompts make a class's score. {said(SCORERS.values())}",
+        help=with_parts("How prompts make a class's score.", SCORERS),
     ),
 ]  # fmt: skip
 WeightingOption = Annotated[
     str | None,
     typer.Option(
         "--weighting", rich_help_panel=CLASSES, show_default="all prompts alike",
-        help=f"What is weighed, and how; options as in autoclip:beta=0.7. {said(WEIGHTINGS.values())}",
+        help=with_parts("What is weighed, and how; options as in autoclip:beta=0.7.", WEIGHTINGS),
     ),
 ]  # fmt: skip
 Unlabelled = Annotated[

@@ -4,8 +4,9 @@ To add one, write what makes its texts and register it. It is a method of `vlcls
 its options, and its prompts go wherever prompts go, to classifiers and explanations:
 
     def loud(context: Context, options: Options, seed: int) -> PromptSet:
-        labels = Labels(tuple(name.upper() for name in context.labels.names), context.labels.ids)
-        return prompts_from_templates(labels, options.get("template", "photo"))
+        labels = context.labels
+        louder = Labels(tuple(name.upper() for name in labels.names), labels.ids)
+        return PromptSet(labels, prompts_from_templates(louder, options.get("template", "photo")).prompts)
 
     SOURCES.register(PromptSource("loud", "Names in capitals.", loud, {"template": load_templates}))
 """
