@@ -18,7 +18,6 @@ from vlcls.prompts import (
     LearnedName,
     Prompt,
     PromptSet,
-    around_name,
     join_prompts,
     prompts_from_descriptors,
     prompts_from_templates,
@@ -28,6 +27,7 @@ from vlcls.prompts import (
     with_plain_names,
     with_slots,
 )
+from vlcls.prompts.learned import around_name
 from vlcls.slots import Slot, slot_ids
 
 LABELS = as_labels(["cat", "elephant", "small red apple"])

@@ -114,7 +114,7 @@ def test_sources_that_are_none(tmp_path: Path):
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clip: Encoder):
-    monkeypatch.setattr(index, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "faiss", None)
     index.faiss.cache_clear()
     with pytest.raises(MissingExtraError, match=r"vlcls\[captions\]"):
         build_captions(["a cat"], tmp_path / "db", clip)

@@ -10,6 +10,12 @@ def prompts_folder() -> Path:
     return _folder("_prompts", "prompts")
 
 
+def word_list(name: str) -> list[str]:
+    """The lines of `prompts/words/NAME.txt` but for comments."""
+    lines = (prompts_folder() / "words" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def suites_folder() -> Path:
     """`benchmarks/suites/` of a checkout, or where the installed package has it."""
     return _folder("_suites", "benchmarks/suites")

@@ -367,8 +367,6 @@ def _gathered(mine: EmbeddedImages, world: int) -> EmbeddedImages:
 
 def _gather_striped(mine: Tensor, total: int, world: int) -> Tensor:
     """Undo `items[rank::world]`."""
-    if world == 1:
-        return mine
     each = -(-total // world)
     gathered = _gather_padded(mine, each).view(world, each, -1)
     return gathered.transpose(0, 1).reshape(world * each, -1)[:total]

@@ -1,6 +1,8 @@
 """Every error and warning that vlcls raises on purpose, rooted in one class each."""
 
 import re
+from importlib import import_module
+from typing import Any
 
 #: A word longer than this is a value, not a word: base64, a path that is none, a number of 5,000 digits.
 _WORD, _LINE, _LINES = 400, 2000, 60
@@ -37,6 +39,18 @@ class MissingExtraError(VlclsError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} needs an extra that is not installed: pip install "vlcls[{extra}]"')
         self.extra = extra
+
+
+def library(name: str, what: str, extra: str) -> Any:
+    """A module of an extra.
+
+    Raises:
+        MissingExtraError: It cannot be imported; says that `what` needs it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(what, extra) from error
 
 
 class ArgumentError(VlclsError, TypeError, ValueError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlcls.articles import inflect_engine
-from vlcls.errors import CaptionError, MissingExtraError
+from vlcls.errors import CaptionError, library
 from vlcls.wordnet import lemmas
 
 #: Words that say what kind of picture it is.
@@ -181,13 +181,10 @@ def hanta_tags(words: Sequence[str]) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _hanta() -> Any:
-    if find_spec("HanTa") is None:
-        raise MissingExtraError("finding names in captions", "captions")
-    from HanTa import HanoverTagger
-
+    hanta = library("HanTa.HanoverTagger", "finding names in captions", "captions")
     # By its whole path: HanTa would take a file of that name in the working directory, and unpickle it.
-    model = Path(HanoverTagger.__file__).with_name("morphmodel_en.pgz")
-    tagger = HanoverTagger.HanoverTagger(str(model))
+    model = Path(hanta.__file__).with_name("morphmodel_en.pgz")
+    tagger = hanta.HanoverTagger(str(model))
     # Words that it does not know take most of its time, and come again with every image of their kind.
     tagger.analyze_forward = lru_cache(maxsize=1 << 16)(tagger.analyze_forward)
     return tagger

@@ -13,7 +13,7 @@ import typer
 
 from vlcls.cli.options import CLASSES, SPEED, Precision, built, found_labels
 from vlcls.cli.progress import bar, status
-from vlcls.errors import ImageError, MissingExtraError, VlclsWarning
+from vlcls.errors import ImageError, VlclsWarning, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,10 +151,7 @@ def found_images(
 
 
 def _dataset(name: str, path: Path | None, split: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("a data set", "datasets") from error
+    datasets = library("datasets", "a data set", "datasets")
     try:
         if path is None:
             return datasets.load_dataset(name, split=split)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vlcls.data import prompts_folder
+from vlcls.data import word_list
 from vlcls.descriptors.base import DescriptorSet, Style
 from vlcls.descriptors.files import read_file
 from vlcls.descriptors.parsing import ReadFile, string_lines
@@ -90,14 +90,7 @@ def check_descriptors(
         for row, line in zip(placed, string_lines(file.text, strings), strict=True):
             lines[row] = line
     return [
-        Problem(
-            each.kind,
-            "error" if each.kind in _ERRORS else "warning",
-            each.class_name,
-            each.descriptor,
-            each.message,
-            line,
-        )
+        Problem(each.kind, each.severity, each.class_name, each.descriptor, each.message, line)
         for each, line in zip(found, lines, strict=True)
     ]
 
@@ -111,6 +104,10 @@ class _Found:
     message: str
     descriptor: str = ""
     place: tuple[int, int] | None = None
+
+    @property
+    def severity(self) -> Severity:
+        return "error" if self.kind in _ERRORS else "warning"
 
 
 def _string_of(file: ReadFile, place: tuple[int, int] | None) -> int:
@@ -139,12 +136,8 @@ def _class_problems(known: DescriptorSet, labels: Labels | None, file: ReadFile 
         key = tuple(_plain(text) for text in known.texts(index))
         first = lists.setdefault(key, index)
         if key and first != index and known.labels.names[first] != known.labels.names[index]:
-            yield _Found(
-                "shared list",
-                names[index],
-                f"has the same descriptors as {names[first]!r}",
-                place=(index, -1),
-            )
+            said = f"has the same descriptors as {names[first]!r}"
+            yield _Found("shared list", names[index], said, place=(index, -1))
     if labels is None:
         return
     wanted = {_plain(clean_name(name)) for name in (*labels.names, *labels.ids)}
@@ -223,6 +216,4 @@ def _own_name(name: str) -> re.Pattern[str]:
 @lru_cache(maxsize=1)
 def not_visual() -> re.Pattern[str]:
     """Words for what a picture does not show."""
-    lines = (prompts_folder() / "words" / "not-visual.txt").read_text(encoding="utf-8").splitlines()
-    words: Iterable[str] = (re.escape(line) for line in lines if line and not line.startswith("#"))
-    return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, word_list('not-visual')))})\b", re.IGNORECASE)

@@ -64,22 +64,10 @@ _USED = re.compile(
 )
 _ADJECTIVE = re.compile(r"(?:ed|ly|al|ous|ive|able|ible|ic|ful|less|ish|ar)$")
 #: Words that WordNet has as nouns and glosses hardly ever mean as such.
-_NO_NOUNS = frozenset(
-    (
-        "similar",
-        "smaller",
-        "larger",
-        "native",
-        "common",
-        "small",
-        "large",
-        "red",
-        "edible",
-        "wild",
-        "woody",
-        "of",
-    )
-)
+_NO_NOUNS = {
+    *("similar", "smaller", "larger", "native", "common", "small", "large", "red", "edible"),
+    *("wild", "woody", "of"),
+}
 
 
 def gloss_phrases(gloss: str) -> list[str]:

@@ -104,17 +104,9 @@ class _Reader:
             self._fail(f"style {found['style']!r} is none of {', '.join(get_args(Style))}")
         if found["classes"] is None:
             self._fail('no "classes"')
-        names, ids, descriptors, class_lines, lines = found["classes"]
-        return self._made(
-            names,
-            ids,
-            descriptors,
-            class_lines,
-            lines,
-            "vlcls",
-            found["style"],
-            self._sources(found["sources"]),
-        )
+        names, ids, texts, class_places, places = found["classes"]
+        style, sources = found["style"], self._sources(found["sources"])
+        return self._made(names, ids, texts, class_places, places, "vlcls", style, sources)
 
     def _classes(self, value: Any) -> tuple[list[Any], ...]:
         if not isinstance(value, list) or isinstance(value, _Pairs):

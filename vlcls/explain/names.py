@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from vlcls.classifiers import PromptClassifier
 from vlcls.errors import LabelError, VlclsError
 from vlcls.explain.vocabulary import NearWord, Vocabulary
 from vlcls.labels import clean_name
-from vlcls.prompts import PromptSet, around_name, renamed_texts, with_plain_names
+from vlcls.prompts import PromptSet, parts_around_name, renamed_texts, with_plain_names
 from vlcls.slots import Slot, slot_ids
 
 if TYPE_CHECKING:
@@ -148,19 +148,18 @@ def doubted_labels(classifier: PromptClassifier, embedded: LabelledEmbeddings) -
     best = probabilities.max(1)
     given = probabilities.gather(1, embedded.class_indices[:, None])[:, 0]
     scores = best.values - given
-    reported = classifier.labels.reported
     wrong = (best.indices != embedded.class_indices).nonzero().flatten()
     order = wrong[scores[wrong].argsort(descending=True, stable=True)]
-    return tuple(
-        Doubt(
-            embedded.names[row],
-            row,
-            reported[int(embedded.class_indices[row])],
-            reported[int(best.indices[row])],
-            float(scores[row]),
-        )
-        for row in order.tolist()
-    )
+    return as_doubts(embedded, classifier.labels.reported, order.tolist(), best.indices, scores)
+
+
+def as_doubts(
+    embedded: LabelledEmbeddings, reported: Sequence[str], rows: Sequence[int], predicted: Any, scores: Any
+) -> tuple[Doubt, ...]:
+    """Some images as doubts, in that order, of predicted classes int[N] and scores [N] of all of them."""
+    given = [reported[index] for index in embedded.class_indices.tolist()]
+    said = [reported[index] for index in predicted.tolist()]
+    return tuple(Doubt(embedded.names[row], row, given[row], said[row], float(scores[row])) for row in rows)
 
 
 def suggest_names(
@@ -229,9 +228,8 @@ def _learned(prompts: PromptSet) -> dict[int, LearnedName]:
 def _slot(prompts: PromptSet, index: int) -> Slot:
     """The class's first slot, with its plain name."""
     prompt = next(prompt for prompt in prompts.of_class(index) if prompt.learned is not None)
-    around = around_name(prompt, prompts.labels.names[index])
-    assert around is not None and prompt.learned is not None
-    return Slot(*around, prompt.learned.name)
+    assert prompt.learned is not None
+    return Slot(*parts_around_name(prompts, prompt), prompt.learned.name)
 
 
 def _read_vector(

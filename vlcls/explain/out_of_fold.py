@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcls.errors import EmbeddingError
-from vlcls.explain.names import Doubt
+from vlcls.explain.names import Doubt, as_doubts
 
 if TYPE_CHECKING:
     from vlcls.labelled import LabelledEmbeddings
@@ -74,16 +74,7 @@ def doubted_out_of_fold(
     scores = 1 - probabilities[np.arange(len(rows)), place]
     wrong = np.flatnonzero(elsewhere & (best != place))
     order = wrong[np.argsort(-scores[wrong], kind="stable")]
-    doubts = tuple(
-        Doubt(
-            embedded.names[row],
-            row,
-            labels[int(truth[row])],
-            labels[int(known[best[row]])],
-            float(scores[row]),
-        )
-        for row in order.tolist()
-    )
+    doubts = as_doubts(embedded, labels, order.tolist(), known[best], scores)
     return OutOfFold(doubts, int(elsewhere.sum()), int((~elsewhere).sum()))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from vlcls.errors import MissingExtraError, VlclsError
+from vlcls.errors import VlclsError, library
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,10 +68,7 @@ def save_picture(
     """
     path = Path(path).expanduser()
     check_picture_path(path)
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise MissingExtraError("a picture of an explanation", "plots") from error
+    rc_context = library("matplotlib", "a picture of an explanation", "plots").rc_context
     from vlcls.files.writing import write_atomically
 
     second = against or explanation.runner_up
@@ -85,10 +82,9 @@ def save_picture(
 
 
 def _opened(image: Any) -> Any:
-    from vlcls.image_sources import as_sources
-    from vlcls.images import decode, load_source
+    from vlcls.images import opened_image
 
-    opened = decode(load_source(as_sources(image)[0]), min_side=_MOST_PIXELS)
+    opened = opened_image(image, _MOST_PIXELS)
     opened.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
     return opened
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from vlcls.errors import MissingExtraError, VlclsError
+from vlcls.errors import VlclsError, library
 from vlcls.explain.names import Doubt
 
 _COLUMNS = 5
@@ -37,17 +37,14 @@ def save_sheet(doubts: Sequence[Doubt], images: Sequence[Any], path: str | Path)
         raise VlclsError(f"{path}: contact sheets are written as {', '.join(_KINDS)}")
     if not doubts:
         raise VlclsError(f"{path}: no label is doubted, so that there is nothing to draw")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("a contact sheet", "plots") from error
+    figures = library("matplotlib.figure", "a contact sheet", "plots")
     from vlcls.files.writing import write_atomically
 
     columns = min(_COLUMNS, len(doubts))
     rows = math.ceil(len(doubts) / columns)
     head = 0.4
     height = rows * (_INCHES + _CAPTION) + head
-    figure = Figure(figsize=(max(2, columns) * _INCHES, height))
+    figure = figures.Figure(figsize=(max(2, columns) * _INCHES, height))
     title = "Labels to look at"
     figure.text(0.5, 1 - 0.2 / height, title, ha="center", va="center", fontsize=12, fontweight="bold")
     grid = figure.add_gridspec(
@@ -76,8 +73,6 @@ def _thumbnail(image: Any) -> Any:
     """The image, whole, in the middle of a square."""
     from PIL import ImageOps
 
-    from vlcls.image_sources import as_sources
-    from vlcls.images import decode, load_source
+    from vlcls.images import opened_image
 
-    opened = decode(load_source(as_sources(image)[0]), min_side=_PIXELS)
-    return ImageOps.pad(opened, (_PIXELS, _PIXELS), color="white")
+    return ImageOps.pad(opened_image(image, _PIXELS), (_PIXELS, _PIXELS), color="white")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vlcls.errors import MissingExtraError, VlclsError
+from vlcls.errors import VlclsError, library
 from vlcls.files.reading import open_regular
 
 #: Rows of a table that is read whole.
@@ -42,11 +42,8 @@ def parquet_schema(path: str | Path, error: type[VlclsError]) -> Any:
 @contextmanager
 def open_parquet(path: str | Path, error: type[VlclsError]) -> Iterator[Any]:
     """A `pyarrow.parquet.ParquetFile`; what fails while it is read raises `error`, too."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as reason:
-        raise MissingExtraError("reading Parquet files", "parquet") from reason
+    pyarrow = library("pyarrow", "reading Parquet files", "parquet")
+    parquet = library("pyarrow.parquet", "reading Parquet files", "parquet")
     with open_regular(path, error) as file:
         try:
             yield parquet.ParquetFile(file)

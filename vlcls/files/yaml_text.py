@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vlcls.errors import MissingExtraError, VlclsError
+from vlcls.errors import VlclsError, library
 from vlcls.files.json_text import MAX_DEPTH, MAX_DIGITS
 
 #: Bytes of a file: PyYAML reads one or two million a second.
@@ -32,10 +32,7 @@ def parse_yaml(text: str, where: str | Path, error: type[VlclsError], *, texts: 
             than `MAX_DIGITS` digits; nested deeper than `MAX_DEPTH`. Names the line.
         MissingExtraError: PyYAML is not installed.
     """
-    try:
-        import yaml
-    except ImportError as reason:
-        raise MissingExtraError("reading YAML", "evaluation") from reason
+    yaml = library("yaml", "reading YAML", "evaluation")
     try:
         _check_events(yaml, text, where, error)
         node = yaml.compose(text, Loader=yaml.SafeLoader)

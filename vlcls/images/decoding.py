@@ -35,6 +35,7 @@ from vlcls.image_sources import (
     NOT_DECODABLE,
     DatasetRow,
     ImageSource,
+    as_sources,
     base64_bytes,
     is_array,
     is_missing,
@@ -223,6 +224,11 @@ def decode(loaded: Loaded, *, min_side: int | None = None, max_pixels: int = MAX
     except Exception as error:  # on garbage, Pillow's plug-ins raise nearly every exception there is
         kind = (image.format if image else None) or "image"
         raise ImageError(f"{loaded.name}: {_what_broke(error, kind)}") from error
+
+
+def opened_image(image: Any, min_side: int | None = None) -> Image.Image:
+    """One image in any form that `as_sources` takes, upright RGB; arguments and errors as of `decode`."""
+    return decode(load_source(as_sources(image)[0]), min_side=min_side)
 
 
 def _identify(data: bytes) -> Image.Image:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlcls.errors import EvaluationError, ImageError, LabelError, MissingExtraError, VlclsWarning
+from vlcls.errors import EvaluationError, ImageError, LabelError, VlclsWarning, library
 from vlcls.image_sources import ImageSource, as_sources, path_beside
 from vlcls.labelled.columns import Columns, choose_columns
 from vlcls.labelled.images import LabelledImages
@@ -18,16 +18,8 @@ from vlcls.labels import Labels, as_labels
 
 
 def import_datasets() -> Any:
-    """The library.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("opening data sets of this kind", "datasets") from error
-    return datasets
+    """The library, or a `MissingExtraError`."""
+    return library("datasets", "opening data sets of this kind", "datasets")
 
 
 def labelled_dataset(

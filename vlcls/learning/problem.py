@@ -21,7 +21,7 @@ from vlcls.classifiers.scorers import SCORERS
 from vlcls.encoders.base import Encoder
 from vlcls.errors import VlclsError
 from vlcls.learning.tower import TOKENS_AT_ONCE, SlottedTower
-from vlcls.prompts import PromptSet, around_name
+from vlcls.prompts import PromptSet, parts_around_name
 from vlcls.slots import Slot, slot_ids, slotted_texts
 
 Vectors = Literal["tokens", "one"]
@@ -46,11 +46,8 @@ def slots_of(prompts: PromptSet) -> list[Slot]:
     """The slot of each prompt with its class name; all must have one (`vlcls.prompts.with_slots`)."""
     slots = []
     for prompt in prompts:
-        around = around_name(prompt, prompts.labels.names[prompt.class_index])
-        if around is None:
-            raise VlclsError(f"prompt {prompt.text!r} was not made of a template: it has no slot")
         name = prompt.learned.name if prompt.learned else prompts.labels.names[prompt.class_index]
-        slots.append(Slot(*around, name))
+        slots.append(Slot(*parts_around_name(prompts, prompt), name))
     return slots
 
 

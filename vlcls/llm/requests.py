@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from vlcls.data import prompts_folder
 from vlcls.descriptors import Style
-from vlcls.errors import LanguageModelError, MissingExtraError
+from vlcls.errors import LanguageModelError, library
 from vlcls.files.named import is_built_in
 from vlcls.files.text import read_text
 from vlcls.labels import Labels
@@ -195,8 +195,5 @@ def _instructions(name: str) -> tuple[str, bool]:
 
 def _texts(name: str, text: str, own: bool, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The questions that instructions ask for each row; those that are not our own are not trusted."""
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("asking a language model", "llm") from error
+    library("jinja2", "asking a language model", "llm")
     return filled(text, rows) if own else filled_apart(text, rows, f"instructions {name}", LanguageModelError)

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from vlcls.errors import LanguageModelError, MissingExtraError
+from vlcls.errors import LanguageModelError, library
 from vlcls.files.json_text import to_json
 from vlcls.files.terminal import printable
 from vlcls.llm.replies import Reply, ReplyError, ServerError, error_words, read_reply
@@ -43,10 +43,7 @@ class Server:
     """
 
     def __init__(self, base_url: str | None, timeout: float, retries: int) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise MissingExtraError("asking a language model", "llm") from error
+        httpx = library("httpx", "asking a language model", "llm")
         given = base_url or os.environ.get("OPENAI_BASE_URL")
         key = server_key()
         if not key and not given:

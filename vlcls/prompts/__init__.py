@@ -6,7 +6,7 @@ from vlcls.prompts.choose import class_prompts
 from vlcls.prompts.combine import join_prompts
 from vlcls.prompts.descriptors import prompts_from_descriptors
 from vlcls.prompts.learned import (
-    around_name,
+    parts_around_name,
     renamed_texts,
     with_learned_names,
     with_new_classes,
@@ -32,12 +32,12 @@ __all__ = [
     "Phrasing",
     "Prompt",
     "PromptSet",
-    "around_name",
     "class_prompts",
     "clause",
     "fill_template",
     "join_prompts",
     "load_templates",
+    "parts_around_name",
     "prompts_folder",
     "prompts_from_descriptors",
     "prompts_from_random",

@@ -46,6 +46,18 @@ def around_name(prompt: Prompt, name: str) -> tuple[str, str] | None:
     return None
 
 
+def parts_around_name(prompts: PromptSet, prompt: Prompt) -> tuple[str, str]:
+    """`around_name` of one of the prompts that must have a place for the name.
+
+    Raises:
+        TemplateError: It has none.
+    """
+    around = around_name(prompt, prompts.labels.names[prompt.class_index])
+    if around is None:
+        raise TemplateError(f"prompt {prompt.text!r} was not made of a template: it has no slot")
+    return around
+
+
 def with_slots(prompts: PromptSet, classes: Iterable[int]) -> PromptSet:
     """The prompts of some classes reduced to those made of templates; other classes keep all of theirs.
 
@@ -79,10 +91,7 @@ def with_learned_names(prompts: PromptSet, learned: Mapping[int, LearnedName]) -
     for prompt in prompts:
         name = learned.get(prompt.class_index)
         if name is not None:
-            around = around_name(prompt, prompts.labels.names[prompt.class_index])
-            if around is None:
-                raise TemplateError(f"prompt {prompt.text!r} was not made of a template: it has no slot")
-            prompt = replace(prompt, text=name.word.join(around), learned=name)
+            prompt = replace(prompt, text=name.word.join(parts_around_name(prompts, prompt)), learned=name)
         result.append(prompt)
     return PromptSet(prompts.labels, tuple(result))
 

@@ -16,7 +16,7 @@ import re
 from functools import lru_cache
 from typing import Literal, get_args
 
-from vlcls.data import prompts_folder
+from vlcls.data import word_list
 from vlcls.errors import TemplateError
 
 Phrasing = Literal["grammatical", "dclip", "append", "alone"]
@@ -139,5 +139,4 @@ def _lowered(text: str) -> str:
 
 @lru_cache(maxsize=4)
 def _listed(name: str) -> frozenset[str]:
-    lines = (prompts_folder() / "words" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
+    return frozenset(word_list(name))

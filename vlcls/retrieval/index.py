@@ -7,14 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcls.errors import CaptionError, MissingExtraError, OutputError
+from vlcls.errors import CaptionError, OutputError, library
 from vlcls.files.hashes import file_sha256
 from vlcls.files.reading import regular_file
 from vlcls.files.writing import replacing
@@ -60,13 +59,10 @@ class IndexInfo:
 @lru_cache(maxsize=1)
 def faiss() -> Any:
     """The library, or a `MissingExtraError`."""
-    if find_spec("faiss") is None:
-        raise MissingExtraError("searching captions", "captions")
-    import faiss
-
+    found = library("faiss", "searching captions", "captions")
     # Batches of 16 images on a CPU go through matrix products too.
-    faiss.cvar.distance_compute_blas_threshold = 1
-    return faiss
+    found.cvar.distance_compute_blas_threshold = 1
+    return found
 
 
 def choose_factory(count: int, dtype: str) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcls.errors import CaptionError, MissingExtraError
+from vlcls.errors import CaptionError, library
 from vlcls.files.lazy import Lazy
 from vlcls.files.reading import regular_file
 from vlcls.files.writing import write_atomically
@@ -32,11 +31,7 @@ def _caption(column: Any, index: int) -> str:
 
 def arrow() -> Any:
     """pyarrow, or a `MissingExtraError`."""
-    if find_spec("pyarrow") is None:
-        raise MissingExtraError("caption databases", "captions")
-    import pyarrow
-
-    return pyarrow
+    return library("pyarrow", "caption databases", "captions")
 
 
 def part_paths(folder: Path) -> list[Path]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vlcls.arguments import takes
-from vlcls.errors import CaptionError, MissingExtraError
+from vlcls.errors import CaptionError, library
 from vlcls.files.delimited import read_rows
 from vlcls.files.json_text import parse_json
 from vlcls.files.parquet import open_parquet
@@ -103,8 +102,7 @@ def _csv_file(path: Path, column: str | None) -> Iterator[str | None]:
 
 
 def _parquet_file(path: Path, column: str | None) -> Iterator[str | None]:
-    if find_spec("pyarrow") is None:
-        raise MissingExtraError("reading Parquet files", "captions")
+    library("pyarrow", "reading Parquet files", "captions")
     with open_parquet(path, CaptionError) as file:
         name = _column(file.schema_arrow.names, column, str(path))
         for batch in file.iter_batches(_PARQUET_ROWS, columns=[name]):
@@ -123,10 +121,7 @@ _READERS: dict[str, Callable[[Path, str | None], Iterator[str | None]]] = {
 
 
 def _dataset_rows(name: str, split: str, column: str | None) -> Iterator[Any]:
-    if find_spec("datasets") is None:
-        raise MissingExtraError("reading data sets", "datasets")
-    import datasets
-
+    datasets = library("datasets", "reading data sets", "datasets")
     path, _, config = name.partition(":")
     try:
         dataset = datasets.load_dataset(path, config or None, split=split, streaming=True)

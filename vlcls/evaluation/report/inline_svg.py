@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from vlcls.errors import MissingExtraError
+from vlcls.errors import library
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,11 +49,8 @@ def drawing() -> Iterator[None]:
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise MissingExtraError("figures of a report", "plots") from error
-    with rc_context(_STYLE), warnings.catch_warnings():
+    matplotlib = library("matplotlib", "figures of a report", "plots")
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # Letters that matplotlib's font lacks are in the reader's.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield

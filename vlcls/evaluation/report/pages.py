@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlcls.errors import MissingExtraError
+from vlcls.errors import library
 from vlcls.evaluation.report.blocks import Section, clean, markdown
 from vlcls.evaluation.report.entries import sections_of
 from vlcls.evaluation.report.run_folder import write_files
@@ -57,14 +57,11 @@ def _about(results: Mapping[str, Any]) -> str:
 
 
 def _rendered(found: Sequence[Section], results: Mapping[str, Any], about: str) -> str:
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("a report", "evaluation") from error
-    environment = Environment(
-        loader=PackageLoader("vlcls.evaluation.report", "."),
+    jinja2 = library("jinja2", "a report", "evaluation")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("vlcls.evaluation.report", "."),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_printable,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlcls.errors import EvaluationError, MissingExtraError, VlclsError, VlclsWarning
+from vlcls.errors import EvaluationError, VlclsError, VlclsWarning, library
 from vlcls.evaluation.metrics.entries import METRICS
 from vlcls.evaluation.report.run_schemas import StoredCell
 from vlcls.files.hashes import check_hashes
@@ -77,11 +77,8 @@ def write_predictions(folder: Path, name: str, columns: Mapping[str, Any]) -> di
         VlclsError: Names of images that are no text.
         OutputError: It cannot be written.
     """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("writing predictions", "evaluation") from error
+    pa = library("pyarrow", "writing predictions", "evaluation")
+    parquet = library("pyarrow.parquet", "writing predictions", "evaluation")
     path = f"{PREDICTIONS}/{name}.parquet"
     sink = pa.BufferOutputStream()
     try:
