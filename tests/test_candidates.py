@@ -46,6 +46,8 @@ def names(*captions, **options):
         ("dog<cat", ["dogcat"]),  # no token without its end
         ("dogs_and_cats.png", ["dog", "and", "cat"]),
         ("写真 🐱 кошка 123 ...", []),
+        (f"{'a' * 45} {'b' * 46}", ["a" * 45]),  # no word of English is longer
+        ("dog " * 500 + "cat", ["dog"] * 500),  # no caption is longer than 2000 characters
     ],
 )  # fmt: skip
 def test_cleaning(caption: str, left: list[str]):

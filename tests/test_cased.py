@@ -332,6 +332,9 @@ def test_hints_words_and_blocks(clip: Encoder, images: Tensor, database):
         return float((clip.encode_texts(texts) @ hint).mean())
 
     assert nearness(hinted) > nearness(plain)
+    for naming in hinted:  # as without a hint, the nearest to the image first
+        found = [caption.similarity for caption in naming.captions]
+        assert found == sorted(found, reverse=True)
     pool = Cased(database, clip, retrieved=10 * module.HINT_POOL, duplicate_above=2.0, cache=False)(images)
     for naming, wide in zip(hinted, pool, strict=True):
         near = sorted(wide.captions, key=lambda c: -float(clip.encode_texts([c.text])[0] @ hint))[:10]
@@ -364,6 +367,22 @@ def test_a_database_without_embeddings_has_its_captions_encoded(clip: Encoder, i
         Cased(database, clip, cache=False)(images[:8]),
         strict=True,
     ):
+        assert {p.label: p.score for p in a.candidates} == pytest.approx(
+            {p.label: p.score for p in b.candidates}, abs=1e-5
+        )
+
+
+def test_stored_embeddings_of_any_length_count_alike(clip: Encoder, images: Tensor, database):
+    from dataclasses import replace
+
+    rows = np.concatenate([np.asarray(block) for block in database.blocks])
+    long = replace(database, blocks=[rows * (1 + np.arange(len(rows)) % 3)[:, None].astype(np.float32)])
+    for a, b in zip(
+        Cased(long, clip, cache=False)(images[:8]),
+        Cased(database, clip, cache=False)(images[:8]),
+        strict=True,
+    ):
+        assert [caption.text for caption in a.captions] == [caption.text for caption in b.captions]
         assert {p.label: p.score for p in a.candidates} == pytest.approx(
             {p.label: p.score for p in b.candidates}, abs=1e-5
         )

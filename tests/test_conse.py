@@ -83,7 +83,10 @@ def test_all_classes_need_no_denominator(seen: SeenClasses, top: int) -> None:
 )
 def test_convex_part_against_loops(seen: SeenClasses, top: int, temperature: float, centred: bool) -> None:
     features = normal(7, 9) * 3
-    found = convex(seen, top, temperature, centred).image(features)
+    part = convex(seen, top, temperature, centred)
+    found = part.image(features)
+    mean_name = seen.names.sum(dim=0) / 12 if centred else 0
+    torch.testing.assert_close(part.text(seen.names[:3]), seen.names[:3] - mean_name)
     names, weight, bias = (t.numpy() for t in (seen.names, seen.weight, seen.bias))
     for row, x in enumerate(features.numpy()):
         odds = [float(np.exp((sum(x * w) + b) / temperature)) for w, b in zip(weight, bias, strict=True)]
@@ -209,7 +212,7 @@ def test_texts_over_the_context_are_told(encoder: ConseEncoder) -> None:
         encoder.encode_texts([exact])
 
 
-@pytest.mark.parametrize("size", [(640, 480), (301, 500), (224, 224), (100, 900), (256, 256)])
+@pytest.mark.parametrize("size", [(640, 480), (301, 500), (300, 501), (224, 224), (100, 900), (256, 256)])
 def test_preprocessing_is_short_side_256_bicubic_centre_224(
     encoder: ConseEncoder, size: tuple[int, int]
 ) -> None:

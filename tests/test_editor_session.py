@@ -177,6 +177,12 @@ def test_exports_stay_below_their_folder(name: str):
     assert len(path.name) <= 85 and not path.name.startswith((".", "-")) and path.name.isascii()
 
 
+def test_exports_are_named_after_their_names():
+    names = {"x" * 100: "x" * 80, "..a b/c.json": "a-b-c", "-é!-": "descriptors", "birds.json": "birds"}
+    for name, stem in names.items():
+        assert export_path(Path("session"), name).name == f"{stem}.json"
+
+
 # ---- the split ---------------------------------------------------------------------------------------------
 
 

@@ -399,6 +399,11 @@ def test_every_mode_of_this_pillow_is_converted() -> None:
         assert opened(Image.new(mode, (3, 2))).mode == "RGB"
 
 
+def test_arrays_of_sixteen_bits_are_rounded() -> None:
+    levels = np.array([[0, 128, 129, 385, 386, 32768, 65535]], np.uint16)
+    assert np.asarray(opened(levels))[0, :, 0].tolist() == [0, 0, 1, 1, 2, 128, 255]
+
+
 @pytest.mark.parametrize("mode", ["I;16", "I;16B"])
 def test_sixteen_bits_are_scaled_not_clipped(mode: str) -> None:
     levels = np.array([[0, 128, 129, 255, 256, 257, 32768, 65535]], np.uint16)

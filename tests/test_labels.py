@@ -75,6 +75,16 @@ def test_clean_names_stay_clean(name: str):
     assert clean_name(unicodedata.normalize("NFD", name)) == clean_name(unicodedata.normalize("NFC", name))
 
 
+def test_characters_are_composed_and_not_replaced():
+    assert clean_name("cafe\u0301 \ufb01sh \u00bd") == "caf\u00e9 \ufb01sh \u00bd"
+
+
+@pytest.mark.parametrize("text", ['cat,"dog', '"cat', '"cat"s,dog'])
+def test_a_quote_that_is_not_closed_is_refused(text: str):
+    with pytest.raises(LabelError, match="labels"):
+        parse_labels(text)
+
+
 def test_no_labels_is_an_error():
     with pytest.raises(LabelError, match="empty"):
         as_labels([])
@@ -205,7 +215,7 @@ def test_text_file_without_cleaning(tmp_path: Path):
 
 
 def test_text_file_with_ids(tmp_path: Path):
-    path = write(tmp_path, "names.tsv", "n1\tsunglasses\ncat\nn_2\tsun_glasses\nn3\tsunglasses\n")
+    path = write(tmp_path, "names.tsv", "n1 \tsunglasses\ncat\nn_2\tsun_glasses\nn3\tsunglasses\n")
     labels = read_labels(path)
     assert labels.ids == ("n1", "cat", "n_2", "n3")
     assert labels.names == ("sunglasses", "cat", "sun glasses", "sunglasses")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlcls.classifiers.prompt import usual_aggregate
 from vlcls.classifiers.weighting import shared_templates
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import TemplateError
@@ -181,6 +182,14 @@ def test_random_descriptions(budget: int, shared: bool, size: int):
         assert (len(set(other.descriptors)) == 1) == shared
 
 
+def test_the_mean_number_is_rounded_up_before_the_budget():
+    fewer = BIRDS.replaced(0, BIRDS.descriptors[0][:1])  # 4 descriptors of 3 classes: 1.33 is 2
+    total = sum(map(len, fewer.descriptors))
+    assert total == 4
+    for budget, size in ((1, 2), (2, 4)):
+        assert [len(own) for own in random_descriptions(fewer, budget=budget).descriptors] == [size] * 3
+
+
 def test_each_descriptor_is_drawn_equally_often():
     drawn = Counter(
         text for seed in range(600) for text in random_descriptions(BIRDS, seed, shared=True).texts(0)
@@ -204,6 +213,12 @@ def test_the_published_way_by_name():
     ours, published = waffle_sizes(labels.names), waffle_sizes(raw)
     assert [len(group) for group in texts[0].split(", ")] == [ours.group_length] * ours.groups
     assert texts[1] == "z" * published.group_length and published.groups == 1
+
+
+def test_random_descriptors_are_scored_by_their_mean_similarity():
+    assert usual_aggregate(prompts_from_random(BIRDS.labels, count=2)) == "mean-similarity"
+    assert usual_aggregate(waffle_and_descriptors(BIRDS)) == "mean-similarity"
+    assert usual_aggregate(prompts_from_templates(BIRDS.labels, "photo")) == "mean-embedding"
 
 
 def test_joining_numbers_templates_on():

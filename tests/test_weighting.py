@@ -431,3 +431,46 @@ def test_weightings_that_people_mistype(text: str, message: str):
 def test_template_weights_go_into_the_prompts():
     prompts = with_template_weights(shared_prompts(2, 2), [0.25, 0.75])
     assert prompts.weights == [0.25, 0.75, 0.25, 0.75]
+
+
+def test_a_prompt_keeps_its_own_weight_and_what_float32_cannot_hold_is_nothing():
+    labels = as_labels(["cat", "dog"])
+    own = [2.0, 0.5, 0.0, 4.0, 1e-20, 3.0]  # the third is not there
+
+    def made(weights: list[float]) -> PromptSet:
+        rows = [(0, 0), (0, 1), (0, 1), (1, 0), (1, 1), (1, 1)]
+        return PromptSet(
+            labels,
+            tuple(
+                Prompt(f"{row}", c, "template", template=t, weight=w)
+                for row, ((c, t), w) in enumerate(zip(rows, weights, strict=True))
+            ),
+        )
+
+    assert with_template_weights(made(own), [0.25, 0.5]).weights == [0.5, 0.25, 0, 1, 0.5e-20, 1.5]
+    assert with_template_weights(made(own), [0.25, 1e-12]).weights == [0.5, 0.5e-12, 0, 1, 0, 3e-12]
+
+
+@pytest.mark.parametrize("name", ["autoclip", "softmax", "autoclip-within-class"])
+def test_prompts_of_weight_0_are_not_there(name: str):
+    generator = torch.Generator().manual_seed(0)
+    texts = F.normalize(torch.randn(8, 6, generator=generator), dim=1)
+    images = F.normalize(torch.randn(4, 6, generator=generator), dim=1)
+    labels = as_labels(["cat", "dog"])
+    rows = [(c, t, 0.0 if t == 3 else 1.0 + c) for c in (0, 1) for t in range(4)]
+    if name != "autoclip":
+        rows[7] = (1, 9, 0.0)  # a template that "cat" has not
+    prompts = [Prompt(f"{c} {t}", c, "template", template=t, weight=w) for c, t, w in rows]
+    kept = [row for row, prompt in enumerate(prompts) if prompt.weight]
+    options = {"aggregate": "mean-similarity", "weighting": Weighting(name)}
+    whole = vlcls.PromptClassifier(PromptSet(labels, tuple(prompts)), texts, **options)
+    small = PromptSet(labels, tuple(prompts[row] for row in kept))
+    without = vlcls.PromptClassifier(small, texts[kept], **options)
+    assert torch.allclose(whole.similarities(images), without.similarities(images), atol=1e-6)
+    found = whole.prompt_weights(images)
+    if name == "autoclip-within-class":
+        assert not found[:, [3, 7]].any()
+        found = found[:, kept]
+    else:
+        assert shared_templates(whole.prompts) == [0, 1, 2]
+    assert torch.allclose(found, without.prompt_weights(images), atol=1e-6)
