@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ from vlcls.labelled import LabelledEmbeddings, LabelledImages
 from vlcls.labels import as_labels
 from vlcls.learning import REPORT, Training, learn_from_embeddings, learn_names, split_shots
 from vlcls.learning.checkpoint import CHECKPOINT
-from vlcls.learning.problem import LearningProblem, start_vectors
+from vlcls.learning.problem import LearningProblem, Start, start_vectors
 from vlcls.learning.tower import checkpointed_layers
-from vlcls.learning.training import _rate
+from vlcls.learning.training import Examples, _rate, train
 from vlcls.learning.transfer import base_to_novel
 from vlcls.prompts import prompts_from_templates
 
@@ -387,6 +388,58 @@ def test_a_penalty_keeps_names_near_their_start(clip, plain, blobs):
         return float((torch.cat([names[index] for index in range(3)]) - start).norm())
 
     assert distance(1000.0) < 0.5 * distance(0.0)
+
+
+def small_problem() -> tuple[LearningProblem, Start, Examples, Examples]:
+    """Two names of one word, by an identity tower; half of the images to learn from, half to validate."""
+    prompts = prompts_from_templates(as_labels(["cat", "dog"]), "name")
+    start = start_vectors(IdentityEncoder(), prompts)
+    problem = LearningProblem(IdentityEncoder(), prompts, start.counts, "mean-embedding")
+    images, targets = unit_rows(12, 2, 5), torch.arange(12) % 2
+    return problem, start, Examples(images[:6], targets[:6]), Examples(images[6:], targets[6:])
+
+
+def test_three_steps_by_a_slow_loop():
+    """Adam on the loss and penalty |V - V_0|^2 / (numbers in V x scale^2), its gradient by autograd."""
+    problem, start, examples, _ = small_problem()
+    start = replace(start, scale=0.5)
+    settings = Training(epochs=3, penalty=30.0, learning_rate=0.1, schedule="linear", batch_size=6)
+    found = train(problem, start, examples, Examples(torch.empty(0, 2), torch.empty(0).long()), settings)
+    vectors = start.vectors.clone().requires_grad_()
+    optimiser = torch.optim.Adam([vectors])
+    for step in range(3):
+        penalty = 30.0 * (vectors - start.vectors).square().sum() / (4 * 0.5**2)
+        loss, gradient = problem.gradient(vectors, examples.images, examples.targets)
+        vectors.grad = gradient + torch.autograd.grad(penalty, vectors)[0]
+        optimiser.param_groups[0]["lr"] = 0.1 * 0.5 * (1 - step / 3)
+        optimiser.step()
+        assert found.history[step].loss == pytest.approx(loss + float(penalty.detach()), rel=1e-5)
+    assert (found.vectors - vectors.detach()).abs().max() <= 1e-6
+    assert torch.equal(found.best, found.vectors) and found.best_epoch == 3
+
+
+def test_the_best_epoch_is_kept_and_not_the_last():
+    problem, start, examples, validation = small_problem()
+    settings = Training(epochs=30, patience=4, learning_rate=0.6, schedule="constant", penalty=0)
+    state = train(problem, start, examples, validation, settings)
+    assert state.best_epoch < len(state.history) and not torch.equal(state.best, state.vectors)
+    best = state.history[state.best_epoch - 1]
+    found = problem.evaluate(state.best, validation.images, validation.targets)
+    assert found == (best.validation_accuracy, best.validation_loss)
+    assert len(state.history) == 30 or len(state.history) == state.best_epoch + 4
+
+
+def test_labels_that_have_changed_are_noticed(tmp_path):
+    problem, start, examples, validation = small_problem()
+    settings = Training(epochs=1)
+    train(problem, start, examples, validation, settings, folder=tmp_path)
+    turned = replace(examples, targets=1 - examples.targets)
+    with pytest.raises(VlclsError, match="images or labels"):
+        train(problem, start, turned, validation, settings, folder=tmp_path)
+    with pytest.raises(VlclsError, match="validation images"):
+        train(problem, start, examples, replace(validation, targets=1 - validation.targets), settings,
+              folder=tmp_path)  # fmt: skip
+    assert len(train(problem, start, examples, validation, settings, folder=tmp_path).history) == 1
 
 
 def test_small_batches_see_every_image(plain, blobs):

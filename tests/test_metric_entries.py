@@ -21,6 +21,7 @@ from vlcls.encoders import Encoder
 from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation import measure, measure_multi_label
 from vlcls.evaluation.metrics.entries import METRICS, Metric
+from vlcls.evaluation.metrics.measuring import mean_over_seeds
 from vlcls.evaluation.metrics.per_image import MultiLabel, Outcomes
 from vlcls.evaluation.metrics.vocabulary_free import FoundNames
 from vlcls.evaluation.report.blocks import Table
@@ -83,6 +84,14 @@ def test_a_metric_is_in_all_that_is_written(registered: Any, tmp_path: Path):
     there = json.loads((tmp_path / "a" / "clip_benchmark.json").read_text())
     assert [each["metrics"]["doubt_there"] for each in there] == [each["value"] for each in found]
     assert "doubt_there" in (tmp_path / "a" / "clip_benchmark.csv").read_text().splitlines()[0].split(",")
+
+
+def test_intervals_end_where_the_figure_does(registered: Any):
+    registered(Metric("hits", lambda found: float(found.right.mean()), "hits", "Right ones."))
+    found = measure([[1.0, 0], [1, 0], [1, 0], [1, 0], [1, 0]], [1, 1, 1, 1, 0], resamples=200).hits
+    assert found.value == 0.2 and found.low == 0
+    found = measure([[1.0, 0], [1, 0], [1, 0], [1, 0], [1, 0]], [0, 0, 0, 0, 1], resamples=200)
+    assert found.hits.high == 1 == mean_over_seeds([found, found]).hits.high
 
 
 def test_a_metric_is_compared(registered: Any, tmp_path: Path):

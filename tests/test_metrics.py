@@ -73,6 +73,22 @@ def test_bins_by_hand():
     assert maximum_calibration_error(CONFIDENCE, RIGHT, 5) == pytest.approx(0.48)
 
 
+def test_there_are_fifteen_bins_if_nothing_is_said():
+    rng = np.random.default_rng(0)
+    confidence, right = rng.random(50), rng.random(50) < 0.5
+    assert len(reliability(confidence, right)) == 15
+    assert calibration_error(confidence, right) == calibration_error(confidence, right, 15)
+    assert calibration_error(confidence, right) != calibration_error(confidence, right, 10)
+    logits, truth = random_logits()
+    assert measure(logits, truth, resamples=5).bins == 15
+
+
+def test_top_5_of_five_classes_is_no_figure():
+    logits = np.random.default_rng(0).normal(size=(20, 6))
+    assert measure(logits[:, :5], np.arange(20) % 5, resamples=5).top5 is None
+    assert measure(logits, np.arange(20) % 5, resamples=5).top5 is not None
+
+
 def test_a_bin_holds_its_upper_edge():
     found = reliability([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [1] * 6, 5)
     assert [each.count for each in found] == [1] * 5  # confidence 0 is in no bin

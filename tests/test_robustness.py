@@ -72,6 +72,12 @@ def test_outside_the_fit_and_at_the_ends():
     assert whole.slope == pytest.approx(1) and whole.expected(1.0) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_ends_of_the_fit_are_inside():
+    fit = fit_logits(POINTS)
+    assert effective_robustness(fit, 0.6, 0.5).inside and effective_robustness(fit, 0.8, 0.7).inside
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [

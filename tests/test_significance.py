@@ -14,7 +14,14 @@ from scipy.stats import t as student
 from vlcls.classifiers.fitted import Fitted
 from vlcls.errors import EvaluationError
 from vlcls.evaluation import compare_predictions, holm, holm_corrected, judge_gains, verdict
-from vlcls.evaluation.metrics.significance import _flip_test, compare_right
+from vlcls.evaluation.metrics.intervals import Estimate
+from vlcls.evaluation.metrics.significance import (
+    Difference,
+    _flip_test,
+    _noise_of_images,
+    _texts,
+    compare_right,
+)
 
 SIMULATIONS = 200
 #: At most 7 % of the simulations.
@@ -96,6 +103,69 @@ def test_sign_flips_by_enumeration():
     values, counts = np.unique(apart, return_counts=True)
     flipped = _flip_test(values, counts, np.random.default_rng(0), 200_000)
     assert flipped == pytest.approx(exact, abs=0.002)
+
+
+def test_the_noise_of_images_by_hand():
+    """Two runs of three images. Squares around the mean of 1/2: 3/2 in all, 1/6 between runs, 1 between
+    images; 1/3 is left for (2 - 1)(3 - 1) degrees of freedom, and a mean is over three images."""
+    runs = np.array([[1, 1, 0], [1, 0, 0]], bool)
+    assert _noise_of_images(runs) == pytest.approx(1 / 3 / 2 / 3)
+    # Between the runs, (2/3 - 1/3)^2 / 2 = 1/18 is what noise alone makes: texts do not vary.
+    variance, freedom = _texts(runs, np.ones((1, 3), bool))
+    assert variance == pytest.approx(0) and freedom == pytest.approx(1)
+
+
+def test_variance_of_texts_by_hand():
+    """Runs right on 9, 6 and 0 of 10 images in order: nearly all of their variance is that of texts."""
+    runs = np.arange(10) < np.array([9, 6, 0])[:, None]
+    between, noise = np.var([0.9, 0.6, 0.0], ddof=1), _noise_of_images(runs)
+    fixed = np.arange(10)[None] < 5
+    assert 0 < noise < between / 5
+    assert _texts(runs, fixed) == pytest.approx(((between - noise) / 3, 2))
+    # One more draw of the reference's texts: a third of the variance for its mean, and all for the draw.
+    assert _texts(fixed, runs) == pytest.approx(((between - noise) * 4 / 3, 2))
+    # Welch and Satterthwaite, of two sides with seeds each.
+    two = runs[:2]
+    shown = between / 3, np.var([0.9, 0.6], ddof=1) / 2
+    variance, freedom = _texts(runs, two)
+    assert freedom == pytest.approx(sum(shown) ** 2 / (shown[0] ** 2 / 2 + shown[1] ** 2 / 1))
+    noises = noise / 3, _noise_of_images(two) / 2
+    assert variance == pytest.approx(sum(shown) - sum(noises))
+    compared = compare_right(runs, two, samples=50)
+    assert compared.freedom == freedom and compared.between_seeds == pytest.approx(math.sqrt(between))
+
+
+def test_runs_that_are_alike_are_one_run():
+    rng = np.random.default_rng(0)
+    one, other = rng.random((1, 60)) < 0.8, rng.random((1, 60)) < 0.5
+    once, often = compare_right(one, other), compare_right(np.repeat(one, 5, 0), np.repeat(other, 3, 0))
+    assert (often.seeds, often.reference_seeds, often.freedom) == (5, 3, None)
+    assert (often.p_value, often.difference, often.gained) == (once.p_value, once.difference, once.gained)
+
+
+def told(value, p_value, adjusted, **options):
+    estimate = Estimate(value, value - 0.01, value + 0.01)
+    return Difference(0.5 + value, 0.5, estimate, 9, 1, 1, 7, p_value, adjusted, estimate, p_value, **options)
+
+
+def test_the_best_control_that_is_not_beaten_decides():
+    row = {"one prompt": told(0.1, 1e-4, 1e-3), "WaffleCLIP": told(0.08, 0.2, 0.4)}
+    found = verdict(row)
+    assert found.reason == "open" and "which has only 20% of the gain (WaffleCLIP" in found.sentence
+    row["swapped descriptors"] = told(0.01, 0.2, 0.4)
+    found = verdict(row)
+    assert found.reason == "ensembling alone"
+    assert "swapped descriptors, which says nothing about the classes, has 90% of the gain" in found.sentence
+
+
+def test_verdicts_are_by_the_p_value_of_the_whole_table():
+    """0.01 alone is 0.2 among all comparisons."""
+    assert verdict({"one prompt": told(0.1, 0.01, 0.2)}).reason == "no evidence"
+    row = {"one prompt": told(0.1, 1e-4, 1e-3), "WaffleCLIP": told(0.08, 0.01, 0.2)}
+    assert verdict(row).reason == "open" and "p = 0.2, both after Holm" in verdict(row).sentence
+    row["WaffleCLIP"] = told(0.08, 0.01, 0.04)
+    assert verdict(row).reason == "what the text says"
+    assert verdict(row, 0.03).reason == "open"
 
 
 def test_with_endless_images_a_method_is_one_more_draw():
