@@ -85,12 +85,19 @@ def test_parts_of_the_example_are_evaluated(vlcls_with_example: Vlcls, tmp_path:
     assert "hesitation" in (tmp_path / "summary.csv").read_text()
 
 
-def test_parts_of_the_example_are_explained(vlcls_with_example: Vlcls, tmp_path: Path):
+def test_parts_of_the_example_are_explained_and_audited(vlcls_with_example: Vlcls, tmp_path: Path):
     command = ["explain", "data/red/0.png", "-l", "red,green", "-e", "colours", "-t", "simple"]
     said = vlcls_with_example(*command, "--aggregate", "middle", "-f", "jsonl").stdout
     assert json.loads(said)["label"] == "red"
     vlcls_with_example(*command, "--aggregate", "middle", "--heatmap", "--save", str(tmp_path / "map.png"))
     assert (tmp_path / "map.png").stat().st_size > 1000
+    described = tmp_path / "descriptors.json"
+    described.write_text(json.dumps({"red": ["red of red", "a red photo"], "green": ["green", "of green"]}))
+    audit = ["descriptors", "audit", str(described), "--images", "data", "-e", "colours"]
+    assert (
+        "6 images, accuracy 100.0%; 4 descriptors"
+        in vlcls_with_example(*audit, "--aggregate", "middle").stdout
+    )
 
 
 def test_no_plugin_is_imported_before_it_is_asked_for(vlcls_with_example: Vlcls):

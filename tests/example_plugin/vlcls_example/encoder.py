@@ -15,7 +15,7 @@ class Colours(Encoder):
     logit_scale, embedding_dim, context_length, image_size = 20.0, 3, 8, (SIDE, SIDE)
     mean, std, vocabulary, description = (0.0,) * 3, (1.0,) * 3, WORDS, {"colours": 1}
 
-    def __init__(self, device, precision):
+    def __init__(self, rest, device, precision):
         self.device, self.precision = device, precision
         rows = torch.cat([torch.eye(3), 0.1 - 0.05 * torch.eye(3)])
         self.modules = self.token_table = nn.Embedding.from_pretrained(rows).to(device)
@@ -38,10 +38,6 @@ class Colours(Encoder):
 
     def text_features(self, tokens):
         return (self.token_table(tokens.ids) * tokens.mask[..., None]).sum(1)
-
-
-def load(rest, device, precision):
-    return Colours(device, precision)
 
 
 def heat(encoder, pixels, texts):

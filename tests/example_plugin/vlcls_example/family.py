@@ -7,7 +7,7 @@ COLOURS = Family(
     "colours",
     "red, green and blue: how much of each is in a picture, and in a text",
     ("colours",),
-    load=lazy("vlcls_example.encoder:load"),
+    load=lazy("vlcls_example.encoder:Colours"),
     reference=lazy("vlcls_example.encoder:reference"),
     heat=HeatMaps("colours", own=lazy("vlcls_example.encoder:heat")),
 )
