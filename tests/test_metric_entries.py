@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,13 +14,16 @@ from typing import Any
 import pytest
 from evaluation_runs import CLASSES, METHODS, SMALL, Shape, write_run
 from pydantic import create_model
+from rich.console import Console
 from typer.testing import CliRunner
 
 import vlcls
 from vlcls.cli import app
+from vlcls.cli.commands.compare import _other_figures
 from vlcls.encoders import Encoder
 from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation import measure, measure_multi_label
+from vlcls.evaluation.metrics import entries
 from vlcls.evaluation.metrics.entries import METRICS, Metric
 from vlcls.evaluation.metrics.measuring import mean_over_seeds
 from vlcls.evaluation.metrics.per_image import MultiLabel, Outcomes
@@ -30,6 +34,7 @@ from vlcls.evaluation.report.entries import SECTIONS, SectionEntry
 from vlcls.evaluation.report.exports import write_exports
 from vlcls.evaluation.report.pages import write_report
 from vlcls.evaluation.report.run_files import read_results
+from vlcls.evaluation.report.run_schemas import DiscoveryOf
 from vlcls.evaluation.report.section_rows import columns_of
 from vlcls.evaluation.run import cell_files, harness
 from vlcls.evaluation.run.naming import naming_key
@@ -108,6 +113,23 @@ def test_a_metric_is_compared(registered: Any, tmp_path: Path):
     assert "mean doubt" not in same.stdout
 
 
+def test_what_is_better_is_green(registered: Any, tmp_path: Path):
+    registered(DOUBT)
+    registered(replace(DOUBT, name="doubted", better="higher", clip_benchmark=None))
+    for name, shape in (("a", SHAPE), ("b", BETTER)):
+        write_run(tmp_path / name, shape)
+    console = Console(
+        record=True, width=400, file=io.StringIO(), color_system="standard", force_terminal=True
+    )
+    found = compare_runs(tmp_path / "a", tmp_path / "b")
+    _other_figures(console, found)
+    before, after = found.cells[0].figures["doubt"]
+    assert before > after
+    told = f"{before:.4f} to {after:.4f}"
+    text = console.export_text(styles=True)
+    assert text.index(f"\x1b[32m{told}") < text.index(f"\x1b[31m{told}")
+
+
 def test_metrics_of_several_classes_and_of_found_names(registered: Any, tmp_path: Path):
     registered(Metric("labels", lambda found: float(found.labels.mean()), "labels", "-", of=MultiLabel))
     assert measure_multi_label([[1.0, 0.0], [0.0, 1.0]], [[1, 1], [0, 1]], resamples=5).labels.value == 0.75
@@ -172,6 +194,21 @@ def test_no_name_is_taken_twice(registered: Any):
             METRICS.register(entry)
     with pytest.raises(VlclsError, match="section of a report called 'run' already"):
         SECTIONS.register(SectionEntry("run", "x", lambda run: None))
+
+
+@pytest.mark.parametrize("name", ["images", "figures", "set", "names", "top 3", "", "Top3", "../x"])
+def test_names_that_stand_for_something_else_are_no_metrics(name: str):
+    with pytest.raises(EvaluationError, match="a metric cannot be called"):
+        Metric(name, DOUBT.figure, "x", "-")
+
+
+def test_all_that_stands_beside_metrics_is_no_name_of_one(tmp_path: Path):
+    results = write_run(tmp_path, SMALL)
+    write_exports(results, tmp_path)
+    columns = next(csv.reader((tmp_path / "summary.csv").open()))
+    fields = {*columns, *results["cells"][0]["metrics"], *DiscoveryOf.model_fields}
+    ends = {f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")}
+    assert fields - ends <= set(entries._TAKEN)
 
 
 def test_every_metric_is_documented():

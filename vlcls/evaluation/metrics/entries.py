@@ -8,6 +8,7 @@ first three.", interval=wilson)` is one.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,6 +43,12 @@ from vlcls.registry import Registry
 
 #: Outcomes of at least one image to a number.
 Figure = Callable[[Any], float]
+#: What stands beside metrics in `results.json` and `summary.csv`.
+_TAKEN = (
+    "set", "encoder", "method", "spec", "control", "reference", "prompts", "prompts_sha256", "seeds",
+    "images", "classes", "classes_with_images", "activation", "bins", "gain", "fallbacks", "names",
+    "predictions", "predictions_sha256", "figures",
+)  # fmt: skip
 #: A figure, outcomes, a seed and a number of resamples to an estimate.
 Interval = Callable[[Figure, Any, int, int], Estimate]
 
@@ -123,6 +130,13 @@ class Metric:
     in_report: bool = True
     clip_benchmark: str | None = None
     as_there: Callable[[Mapping[str, Any]], float | None] | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]*", self.name) or self.name in _TAKEN:
+            raise EvaluationError(
+                f"a metric cannot be called {self.name!r}: give it a name of small letters, digits and _ "
+                f"that is none of {', '.join(_TAKEN)}"
+            )
 
     def elsewhere(self, metrics: Mapping[str, Any]) -> float | None:
         """Its value in CLIP_benchmark's files, from the stored metrics of a cell."""
