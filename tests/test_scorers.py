@@ -1,21 +1,37 @@
-"""Three ways from prompts to a class's similarity, against numbers worked by hand and loops in float64."""
+"""Scorers and weightings: the three there are against numbers worked by hand and loops in float64, every one
+that is registered against what all must be, and a toy that no command knows of."""
 
 from __future__ import annotations
 
+import ast
+import json
 import math
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_scorer import TOP3
 
 import vlcls
 from vlcls.classifiers import banks
-from vlcls.classifiers.scorers import SCORERS
-from vlcls.errors import EncoderError, TemplateError
+from vlcls.classifiers.banks import PooledPieceScores, bank_of, piece_bank
+from vlcls.classifiers.scorers import SCORERS, Pooled
+from vlcls.classifiers.weighting import WEIGHTINGS, Rule, Weighting
+from vlcls.cli import main
+from vlcls.encoders import Encoder
+from vlcls.errors import EncoderError, TemplateError, VlclsError
+from vlcls.evaluation.run.methods import parse_method
+from vlcls.explain import audit_descriptors, explain_images
+from vlcls.explain.pieces import Pieces
 from vlcls.labels import as_labels
+from vlcls.learning.problem import LearningProblem
 from vlcls.prompts import Prompt, PromptSet
 
 WIDTH = 12
@@ -153,3 +169,216 @@ def test_other_prompts_need_no_encoder_unless_their_texts_are_new():
     more = PromptSet(prompts.labels, (*prompts.prompts, Prompt("new", 0, "descriptor")))
     with pytest.raises(EncoderError, match="no encoder"):
         classifier.with_prompts(more)
+
+
+# ---- what every scorer and every weighting is ------------------------------------------------------------
+
+#: Every scorer, with every weighting of each image that it takes.
+PAIRS = [(name, None) for name in SCORERS] + [
+    (name, rule.name)
+    for name, scorer in SCORERS.items()
+    for rule in WEIGHTINGS.values()
+    if scorer.per_image and rule.learn is None
+]
+
+
+@pytest.fixture
+def top3() -> Iterator[str]:
+    """A scorer that another package brings, gone again after the test."""
+    SCORERS.register(TOP3)
+    yield TOP3.name
+    del SCORERS._parts[TOP3.name]
+
+
+def described(aggregate: str, weighting: str | None = None, classes: int = 3) -> vlcls.PromptClassifier:
+    """Classes of four descriptors in three templates, some of weight 0; images are near to the classes."""
+    generator = torch.Generator().manual_seed(20)
+    prompts = tuple(
+        Prompt(
+            f"{c} {d} {t}", c, "descriptor", template=t, descriptor=f"d{d}", weight=(1.0, 2.0, 0.5, 0.0)[d]
+        )
+        for c in range(classes)
+        for t in range(3)
+        for d in range(4)
+    )
+    middles = torch.randn(classes, WIDTH, generator=generator)
+    spread = torch.randn(len(prompts), WIDTH, generator=generator)
+    texts = F.normalize(middles[[prompt.class_index for prompt in prompts]] + 0.8 * spread, dim=1)
+    names = as_labels([f"class {index}" for index in range(classes)])
+    given = None if weighting is None else Weighting(weighting)
+    return vlcls.PromptClassifier(PromptSet(names, prompts), texts, aggregate=aggregate, weighting=given)
+
+
+def without(classifier: vlcls.PromptClassifier, descriptor: str, index: int) -> vlcls.PromptClassifier:
+    rows = [
+        row
+        for row, prompt in enumerate(classifier.prompts)
+        if (prompt.descriptor, prompt.class_index) != (descriptor, index)
+    ]
+    prompts = PromptSet(classifier.labels, tuple(classifier.prompts.prompts[row] for row in rows))
+    return vlcls.PromptClassifier(prompts, classifier.text_embeddings[rows], **classifier.settings)
+
+
+def holds_together(aggregate: str, weighting: str | None) -> None:
+    """Explanations add up to scores, and so do audits to classifiers that are built again."""
+    classifier, images = described(aggregate, weighting), unit(8, 21)
+    wanted = classifier.similarities(images).double()
+    for row, found in enumerate(explain_images(classifier, images, classes=[0, 1, 2])):
+        for evidence in found.classes:
+            assert evidence.similarity == pytest.approx(float(wanted[row, evidence.index]), abs=1e-6)
+            shares = sum(each.share for each in evidence.contributions)
+            assert shares == pytest.approx(evidence.similarity, abs=1e-12)
+            unused = next(each for each in evidence.contributions if each.text == "d3")
+            assert unused.share == 0 and -1 <= unused.similarity <= 1
+    if weighting is not None:
+        return
+    truth = [0, 1, 2, 0, 1, 2, 0, 1]
+    pieces = Pieces(classifier)
+    left = pieces.look(images.double()).without()
+    for place, piece in enumerate(audit_descriptors(classifier, images, truth).pieces):
+        again = without(classifier, piece.text, piece.index).similarities(images)
+        assert torch.allclose(left[:, place].float(), again[:, piece.index], atol=1e-6)
+        right = (again.argmax(1) == torch.tensor(truth)).float().mean()
+        assert piece.without and piece.without.accuracy == pytest.approx(float(right))
+
+
+def has_a_gradient(aggregate: str, encoder: Encoder) -> None:
+    """Towards texts, equal to finite differences in float64; or a refusal that says why."""
+    scorer, classifier = SCORERS.find(aggregate), described(aggregate)
+    if scorer.no_gradient:
+        with pytest.raises(VlclsError, match=scorer.no_gradient):
+            LearningProblem(encoder, classifier.prompts, [1, 1, 1], aggregate)
+        return
+    texts, images = classifier.text_embeddings.double().requires_grad_(), unit(4, 22).double()
+    wanted = torch.randn(4, 3, generator=torch.Generator().manual_seed(23), dtype=torch.float64)
+
+    def total(rows: torch.Tensor) -> torch.Tensor:
+        return (scorer.scoring(bank_of(classifier.prompts, rows))(images) * wanted).sum()
+
+    (found,) = torch.autograd.grad(total(texts), texts)
+    assert found.abs().max() > 0.01
+    for row, column in ((0, 0), (4, 3), (13, 7), (35, 11)):
+        step = torch.zeros_like(texts)
+        step[row, column] = 1e-6
+        slope = float((total(texts + step) - total(texts - step)).detach()) / 2e-6
+        assert float(found[row, column]) == pytest.approx(slope, abs=1e-7)
+
+
+@pytest.mark.parametrize(("aggregate", "weighting"), PAIRS)
+def test_pieces_add_up_to_the_score(aggregate: str, weighting: str | None):
+    holds_together(aggregate, weighting)
+
+
+@pytest.mark.parametrize("aggregate", SCORERS)
+def test_a_gradient_is_right_or_refused(aggregate: str, clip: Encoder):
+    has_a_gradient(aggregate, clip)
+
+
+@pytest.mark.parametrize("aggregate", SCORERS)
+def test_images_are_compared_with_its_directions_and_nothing_else(aggregate: str):
+    classifier, images = described(aggregate, classes=2), unit(5, 24)
+    space = torch.linalg.qr(SCORERS.find(aggregate).directions(classifier.bank).T).Q
+    seen = images @ space @ space.T
+    assert torch.allclose(classifier.similarities(seen), classifier.similarities(images), atol=1e-5)
+
+
+def test_the_quick_way_to_leave_out_a_piece_is_the_slow_one():
+    classifier, scorer = described("max"), SCORERS.find("max")
+    assert isinstance(scorer, Pooled)
+    pieces = Pieces(classifier)
+    bank = piece_bank(bank_of(classifier.prompts, classifier.text_embeddings.double()), pieces.owners)
+    images = unit(50, 25).double()
+    slow = PooledPieceScores(bank, scorer.pool, scorer.shares)(images).without()
+    assert torch.equal(pieces.look(images).without(), slow)
+
+
+@pytest.mark.parametrize("registry", [SCORERS, WEIGHTINGS], ids=["scorers", "weightings"])
+def test_each_says_what_it_does(registry: Any):
+    assert all(len(part.about) > 20 and part.about[0].islower() for part in registry.values())
+    with pytest.raises(VlclsError, match="already"):
+        registry.register(next(iter(registry.values())))
+
+
+@pytest.mark.parametrize("scorer", SCORERS.values(), ids=list(SCORERS))
+@pytest.mark.parametrize("rule", WEIGHTINGS.values(), ids=list(WEIGHTINGS))
+def test_a_weighting_of_each_image_takes_a_mean_of_similarities(scorer: Any, rule: Rule):
+    spec = f"ensemble:aggregate={scorer.name},weighting={rule.name}"
+    if rule.learn is not None or scorer.per_image:
+        assert parse_method(spec).options["weighting"] == rule.name
+        return
+    with pytest.raises(VlclsError, match=f"not a {scorer.name}"):
+        parse_method(spec)
+    with pytest.raises(VlclsError, match=f"not a {scorer.name}"):
+        described(scorer.name, rule.name)
+
+
+def test_no_name_of_one_is_compared_anywhere():
+    """What a scorer or a weighting does differently, it says itself."""
+    names = {*SCORERS, *WEIGHTINGS}
+    for path in Path(vlcls.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare):
+                parts = [each for part in (node.left, *node.comparators) for each in ast.walk(part)]
+                constants = {each.value for each in parts if isinstance(each, ast.Constant)}
+                about = ast.unparse(node)
+                named = [word for word in ("aggregate", "weighting", "scorer", "rule") if word in about]
+                assert not (named and constants & names), f"{path}: {about}"
+
+
+# ---- one that no command knows of --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["classify", "explain", "build", "descriptors audit", "learn-names"])
+def test_help_lists_every_scorer_and_every_weighting(command: str):
+    toy = Path(__file__).with_name("toy_scorer.py")
+    assert len(toy.read_text().splitlines()) < 60
+    run = subprocess.run(
+        [sys.executable, toy, *command.split(), "--help"],
+        capture_output=True, text=True, check=True, env={"COLUMNS": "100", "PATH": "", "HOME": "/"},
+    )  # fmt: skip
+    said = " ".join(run.stdout.replace("│", " ").split())
+    for part in (*SCORERS.values(), TOP3):
+        assert part.name in said and part.about.split()[-1] in said
+    assert "--weighting" not in said or all(rule.name in said for rule in WEIGHTINGS.values())
+
+
+def test_a_scorer_of_another_package_is_everywhere(
+    top3: str, clip: Encoder, clip_folder: Path, photos: list[Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["vlcls", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        assert not stop.value.code, output.err
+        return output.out
+
+    encoder = f"open_clip:local-dir:{clip_folder}"
+    classes = {name: [f"{name} part {place}" for place in range(5)] for name in ("cat", "dog", "fox")}
+    (tmp_path / "d.json").write_text(json.dumps(classes))
+    given = ("-d", tmp_path / "d.json", "-e", encoder, "--aggregate", top3)
+    holds_together(top3, None)
+    has_a_gradient(top3, clip)
+
+    run("build", *given, "-o", tmp_path / "saved")
+    saved = vlcls.load(tmp_path / "saved", clip)
+    assert saved.aggregate == top3
+    rows = next(rows for _, rows, _ in saved.embedded(photos[:1]))
+    wanted = (rows @ saved.text_embeddings.T).view(3, 5).topk(3).values.mean(-1)
+    explained = json.loads(run("explain", photos[0], *given, "-f", "jsonl"))
+    assert explained["classes"][0]["similarity"] == pytest.approx(float(wanted.max()), abs=1e-5)
+    assert "cat" in run("classify", photos[0], *given)
+
+    for place, name in enumerate(classes):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for photo in photos[4 * place : 4 * place + 4]:
+            (folder / photo.name).write_bytes(photo.read_bytes())
+    audited = run("descriptors", "audit", tmp_path / "d.json", "--images", tmp_path / "photos",
+                  "-e", encoder, "--aggregate", top3, "-f", "csv")  # fmt: skip
+    assert audited.count(" part ") == 15
+    method = f"ensemble:templates=simple,aggregate={top3}"
+    run("evaluate", tmp_path / "photos", "-m", f"photo,{method}", "-e", encoder, "-o", tmp_path / "run")
+    assert method in (tmp_path / "run" / "report.md").read_text()
+    assert "top3: " in " ".join(run("evaluate", "--list").replace("top3", "top3:").split())

@@ -330,7 +330,7 @@ WEIGHTINGS.register(
 WEIGHTINGS.register(
     Rule(
         "softmax",
-        "AutoCLIP's baseline: templates, for each image, by their mean cosine (beta=0.85)",
+        "templates, for each image, by their mean cosine, as AutoCLIP's baseline has it (beta=0.85)",
         {"beta"},
     )
 )
