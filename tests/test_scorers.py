@@ -191,12 +191,11 @@ def top3() -> Iterator[str]:
 
 
 def described(aggregate: str, weighting: str | None = None, classes: int = 3) -> vlcls.PromptClassifier:
-    """Classes of four descriptors in three templates, some of weight 0; images are near to the classes."""
+    """Classes of four descriptors in three templates, some of weight 0: d3 is no part of any score."""
     generator = torch.Generator().manual_seed(20)
+    weights = [(1.0, 0.0, 1.0), (2.0, 1.0, 0.0), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)]
     prompts = tuple(
-        Prompt(
-            f"{c} {d} {t}", c, "descriptor", template=t, descriptor=f"d{d}", weight=(1.0, 2.0, 0.5, 0.0)[d]
-        )
+        Prompt(f"{c} {d} {t}", c, "descriptor", template=t, descriptor=f"d{d}", weight=weights[d][t])
         for c in range(classes)
         for t in range(3)
         for d in range(4)
@@ -209,11 +208,12 @@ def described(aggregate: str, weighting: str | None = None, classes: int = 3) ->
     return vlcls.PromptClassifier(PromptSet(names, prompts), texts, aggregate=aggregate, weighting=given)
 
 
-def without(classifier: vlcls.PromptClassifier, descriptor: str, index: int) -> vlcls.PromptClassifier:
+def cut(classifier: vlcls.PromptClassifier, index: int, *left: str) -> vlcls.PromptClassifier:
+    """A class's similarity with only these of its descriptors."""
     rows = [
         row
         for row, prompt in enumerate(classifier.prompts)
-        if (prompt.descriptor, prompt.class_index) != (descriptor, index)
+        if prompt.class_index != index or prompt.descriptor in left
     ]
     prompts = PromptSet(classifier.labels, tuple(classifier.prompts.prompts[row] for row in rows))
     return vlcls.PromptClassifier(prompts, classifier.text_embeddings[rows], **classifier.settings)
@@ -233,10 +233,15 @@ def holds_together(aggregate: str, weighting: str | None) -> None:
     if weighting is not None:
         return
     truth = [0, 1, 2, 0, 1, 2, 0, 1]
-    pieces = Pieces(classifier)
-    left = pieces.look(images.double()).without()
+    look = Pieces(classifier).look(images.double())
+    left, factors = look.without(), look.factors.expand_as(look.similarities)
     for place, piece in enumerate(audit_descriptors(classifier, images, truth).pieces):
-        again = without(classifier, piece.text, piece.index).similarities(images)
+        if piece.text != "d3":  # what has no share is shown as if it were all that the class has
+            alone = cut(classifier, piece.index, piece.text).similarities(images)[:, piece.index]
+            unused = factors[:, place] == 0
+            assert torch.allclose(look.similarities[unused, place].float(), alone[unused], atol=1e-6)
+        others = {prompt.descriptor for prompt in classifier.prompts} - {piece.text}
+        again = cut(classifier, piece.index, *others).similarities(images)
         assert torch.allclose(left[:, place].float(), again[:, piece.index], atol=1e-6)
         right = (again.argmax(1) == torch.tensor(truth)).float().mean()
         assert piece.without and piece.without.accuracy == pytest.approx(float(right))

@@ -180,7 +180,6 @@ class Mean(Scorer):
 
             def without() -> Tensor:
                 result = (totals[:, places] - weighted) / lengths_without
-                result = result.where(weights > 0, (totals / lengths)[:, places])
                 return result.masked_fill(pieces.alone, -float("inf"))
 
             return PieceScores(similarities, (weights / lengths[places])[None], totals / lengths, without)
