@@ -145,9 +145,23 @@ def test_a_class_whose_prompts_all_weigh_nothing():
         prompt_set([1, 2], [1.0, 0.0, 0.0])
 
 
-def test_an_aggregate_that_does_not_exist():
-    with pytest.raises(vlcls.VlclsError, match=r"'median'.*mean-embedding, mean-similarity, max"):
-        vlcls.PromptClassifier(prompt_set([1]), unit(1, 0), aggregate="median")
+def test_an_aggregate_or_a_weighting_that_does_not_exist(clip: Encoder, monkeypatch: pytest.MonkeyPatch):
+    known = r"'median'.*mean-embedding, mean-similarity, max"
+    monkeypatch.setattr(type(clip), "encode_texts", None)  # refused before anything is embedded
+    for refused in (
+        lambda: vlcls.PromptClassifier(prompt_set([1]), unit(1, 0), aggregate="median"),
+        lambda: vlcls.build_classifier(["cat"], clip, aggregate="median", cache=False),
+        lambda: parse_method("ensemble:aggregate=median"),
+        lambda: LearningProblem(clip, described("max").prompts, [1, 1, 1], "median"),
+    ):
+        with pytest.raises(VlclsError, match=known):
+            refused()
+    for refused in (
+        lambda: vlcls.build_classifier(["cat"], clip, weighting="median", cache=False),
+        lambda: parse_method("ensemble:weighting=median"),
+    ):
+        with pytest.raises(VlclsError, match=r"'median'.*autoclip, softmax, autoclip-within-class, zpe"):
+            refused()
 
 
 @pytest.mark.parametrize("aggregate", SCORERS)

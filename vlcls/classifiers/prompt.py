@@ -298,10 +298,12 @@ def classifier_from_prompts(
 
     if isinstance(weighting, str):
         weighting = Weighting.parse(weighting)
+    aggregate = aggregate or usual_aggregate(prompts, weighting is not None)
+    check_pair(aggregate, None if weighting is None else weighting.rule)  # before anything is embedded
     classifier = PromptClassifier(
         prompts,
         embed_prompts(prompts.prompts, encoder, store=open_store(cache), progress=progress),
-        aggregate=aggregate or usual_aggregate(prompts, weighting is not None),
+        aggregate=aggregate,
         weighting=weighting,
         encoder_info=EncoderInfo(encoder.spec, encoder.fingerprint),
         logit_scale=encoder.logit_scale,
