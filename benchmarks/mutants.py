@@ -44,20 +44,20 @@ EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
 ROOMS: dict[str, tuple[str, str]] = {
     "classifiers": (
         "binomial.py classifiers/*.py",
-        "aggregates weighting classifiers cased candidates wide_names learned_prompts limits metrics",
+        "constants scorers weighting cased candidates wide_names waffle metrics",
     ),
-    "prompts": ("prompts/*.py", "prompts prompt_descriptors waffle learned_prompts methods aggregates"),
-    "conse": ("encoders/conse.py", "conse"),
+    "prompts": ("prompts/*.py", "constants prompts prompt_descriptors waffle learned_prompts scorers"),
+    "conse": ("encoders/conse.py", "constants conse"),
     "explain": (
         "explain/*.py explain/heatmaps/*.py",
-        "explain audit out_of_fold names heatmaps architectures weighting reasons learning",
+        "constants explain audit out_of_fold names heatmaps scorers weighting reasons learning",
     ),
-    "learning": ("learning/*.py", "learning names saved_formats architectures"),
+    "learning": ("learning/*.py", "constants learning names"),
     "metrics": (
         "evaluation/metrics/*.py",
-        "metrics significance robustness rationales reasons vocabulary_free_metrics exports",
+        "constants metrics significance robustness rationales reasons vocabulary_free_metrics",
     ),
-    "bias": ("bias/*.py", "bias bias_failures bias_summary out_of_fold"),
+    "bias": ("bias/*.py", "constants bias bias_failures bias_summary out_of_fold"),
 }
 #: What reads, writes and draws: other tests' matter.
 NO_MATHS = ("__init__", "saved", "overlay", "picture", "sheet", "checkpoint", "memory", "report", "planted")
@@ -178,14 +178,17 @@ class Reached:
 
 
 class Chosen:
-    """Plugin for pytest: runs some tests alone, the fastest of a file first."""
+    """Plugin for pytest: runs some tests alone, the fastest files and tests first."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item.nodeid in self.seconds]
-        items.sort(key=lambda item: (str(item.path), self.seconds[item.nodeid]))
+        of_file: dict[Path, float] = defaultdict(float)
+        for item in items:
+            of_file[item.path] += self.seconds[item.nodeid]
+        items.sort(key=lambda item: (of_file[item.path], str(item.path), self.seconds[item.nodeid]))
 
 
 def forked(work: Callable[[], int], limit: float) -> int | None:

@@ -293,17 +293,19 @@ def test_pictures_that_cannot_be_drawn(explanation, picture, tmp_path, monkeypat
 
 
 def test_prompts_of_weight_0_neither_win_nor_hide():
-    """A descriptor in two templates, of which one is left out; and one that is left out altogether."""
-    x = torch.tensor([1.0, 0, 0])
-    texts = torch.tensor([[0.9, 0.19**0.5, 0], [0.6, 0.8, 0], [0.8, 0.6, 0], [0.28, 0.96, 0]])
-    rows = (("p", 0, 0.0), ("p", 0, 2.0), ("q", 0, 0.0), ("r", 1, 1.0))
+    """p is in two templates, of which one is left out; q is left out altogether; s is the best there is."""
+    cosines, x = [0.9, 0.6, 0.8, 0.7, 0.28], torch.tensor([1.0, 0])
+    texts = torch.tensor([[cosine, (1 - cosine**2) ** 0.5] for cosine in cosines])
+    rows = (("p", 0, 0.0), ("p", 0, 2.0), ("q", 0, 0.0), ("s", 0, 2.0), ("r", 1, 1.0))
     prompts = tuple(
         Prompt(f"{row}", c, "descriptor", weight=w, descriptor=text) for row, (text, c, w) in enumerate(rows)
     )
+    expected = {"max": (0.0, 0.7), "mean-similarity": (0.3, 0.35)}
     for aggregate in SCORERS:
         classifier = PromptClassifier(PromptSet(as_labels(["A", "B"]), prompts), texts, aggregate=aggregate)
         (found,) = explain_images(classifier, x)
-        first = found.classes[0]
-        assert first.label == "A" and first.similarity == pytest.approx(0.6)
-        parts = {each.text: (each.similarity, each.share) for each in first.contributions}
-        assert parts["p"] == pytest.approx((0.6, 0.6)) and parts["q"] == pytest.approx((0.8, 0))
+        parts = {each.text: (each.similarity, each.share) for each in found.classes[0].contributions}
+        assert [parts[name][0] for name in "pqs"] == pytest.approx([0.6, 0.8, 0.7])
+        assert parts["q"][1] == 0
+        if aggregate in expected:
+            assert (parts["p"][1], parts["s"][1]) == pytest.approx(expected[aggregate])

@@ -84,6 +84,8 @@ def test_append_and_alone():
         ("8 legs", "which has 8 legs"),
         ("has wings", "which has wings"),
         ("have wings", "which has wings"),
+        ("antlered", "which has antlered"),
+        ("thinly feathered", "which is thinly feathered"),
         ("do not fly", "which does not fly"),
         ("are yellow", "which is yellow"),
         ("can fly", "which can fly"),

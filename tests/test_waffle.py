@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from vlcls.classifiers.weighting import shared_templates
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import TemplateError
 from vlcls.labels import Labels, as_labels
-from vlcls.prompts import join_prompts, prompts_from_random, prompts_from_templates, waffle_and_descriptors
+from vlcls.prompts import (
+    PromptSet,
+    join_prompts,
+    prompts_from_random,
+    prompts_from_templates,
+    waffle_and_descriptors,
+)
 from vlcls.prompts.waffle import (
     WaffleSizes,
     alphabet_of,
@@ -143,6 +150,24 @@ def test_random_and_own_descriptors():
         assert min(Counter(prompt.kind for prompt in own).values()) >= 10
 
 
+@pytest.mark.parametrize(("count", "pairs"), [(15, 10), (3, 2), (1, 1)])
+def test_random_and_own_descriptors_one_step_after_the_other(count: int, pairs: int):
+    """2/3 of `count` pairs, rounded down but at least one; as many of the class's own; 2 x `count` stay."""
+    drawn = list(random_descriptors(waffle_sizes(BIRDS.labels.names), pairs, 4))
+    rng = np.random.default_rng([4, 1])
+    prompts = waffle_and_descriptors(BIRDS, count=count, seed=4)
+    for index in range(3):
+        own = BIRDS.texts(index)
+        both = [*drawn, *(own[row] for row in rng.integers(len(own), size=2 * pairs))]
+        kept = sorted(rng.choice(4 * pairs, size=2 * count, replace=False))
+        assert [prompt.descriptor for prompt in prompts.of_class(index)] == [both[row] for row in kept]
+
+
+def test_no_random_descriptors_are_refused():
+    with pytest.raises(TemplateError, match="at least 1"):
+        prompts_from_random(BIRDS.labels, count=0)
+
+
 def test_a_class_without_descriptors_has_one_empty_one_as_published():
     own = waffle_and_descriptors(BIRDS.replaced(0, []), seed=1).of_class(0)
     assert len(own) == 30
@@ -227,5 +252,8 @@ def test_joining_numbers_templates_on():
     )
     assert [prompt.template for prompt in joined.of_class(1)] == [0, 1, 2, 3]
     assert joined.class_indices == sorted(joined.class_indices)
+    alone = prompts_from_templates(BIRDS.labels, "name")
+    none = PromptSet(alone.labels, tuple(replace(prompt, template=None) for prompt in alone))
+    assert [prompt.template for prompt in join_prompts(none, joined).of_class(1)] == [None, 0, 1, 2, 3]
     with pytest.raises(TemplateError, match="same classes"):
         join_prompts(joined, prompts_from_templates(as_labels(["cat"]), "photo"))
