@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vlcls.cli.commands.names.names import _candidates
+from vlcls.cli.commands.names.inspect import _candidates
 from vlcls.data import prompts_folder
 from vlcls.descriptors import descriptor_names, read_descriptors
 from vlcls.errors import VlclsError, VlclsWarning

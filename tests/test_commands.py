@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import typer
 from test_outputs import commands as all_commands
 from typer.testing import CliRunner
 
+from vlcls import cli
 from vlcls.cli import app, commands
 from vlcls.cli.command import CommandGroup, add_commands
 
+PLACE = Path(cli.__file__).parent
+PARTS = sorted(PLACE.rglob("*.py"))
 #: A command as another would write it: a file of its own, and no line elsewhere.
 TOY = '''
 from dataclasses import dataclass
@@ -77,3 +81,10 @@ def test_the_fields_of_a_dataclass_are_options(greeting: typer.Typer):
 def test_no_type_stands_beside_a_flag(name: str):
     said = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"}).output
     assert "--help" in said and not re.search("<bool>|BOOLEAN", said)
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: str(path.relative_to(PLACE)))
+def test_no_function_of_the_command_line_is_longer_than_40_lines(path: Path):
+    for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (each.end_lineno or 0) - each.lineno < 40, each.name

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vlcls.cli.learning import found_images
+from vlcls.cli.learning import LabelledOptions, found_images
 from vlcls.errors import ImageError, LabelError, VlclsWarning
 from vlcls.evaluation.data import open_set
 from vlcls.evaluation.data.parts import joined_parts
@@ -359,7 +359,7 @@ def test_commands_that_learn_read_what_evaluate_reads(tmp_path, kind):
         (path / "notes.csv").write_text("who,when\n")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        found = found_images(str(path), as_labels(SORTED_KEYS), "train", "image", "label")
+        found = found_images(LabelledOptions(str(path)), as_labels(SORTED_KEYS))
     assert sorted(of_images(found)) == ["cat", "dog", "koi"]
     if kind in ("csv", "jsonl"):
         assert found.sources[0].name == str(tmp_path / "0.png")
@@ -370,7 +370,7 @@ def test_commands_that_learn_take_one_class_an_image(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"image": "a.png", "label": ["cat"]}\n{"image": "b.png", "label": ["cat", "dog"]}\n')
     with pytest.raises(LabelError, match="rows: row 1 has 2 classes, and one is expected"):
-        found_images(str(path), None, "train", "image", "label")
+        found_images(LabelledOptions(str(path)), None)
 
 
 def test_bytes_that_are_no_text_in_a_column_of_texts_are_named(tmp_path: Path):

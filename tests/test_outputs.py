@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vlcls.cli import app
-from vlcls.cli.output import Format, chosen_format
+from vlcls.cli.output import chosen_format
 from vlcls.errors import OutputError, VlclsError, VlclsWarning
 
 IDS = {"n01": "grand_piano", "n02": "crane", "n03": "crane"}
@@ -129,16 +129,16 @@ def test_a_dash_is_standard_output(photos: Path) -> None:
      ("a.txt", "table"), ("a", "table"), ("csv", "table")],
 )  # fmt: skip
 def test_the_name_says_the_format(name: str, expected: str) -> None:
-    assert chosen_format(None, Path(name), Format.table).value == expected
+    assert chosen_format(None, Path(name)) == expected
 
 
 def test_standard_output_is_a_table_and_format_wins_with_a_word() -> None:
-    assert chosen_format(None, None, Format.table) is Format.table
+    assert chosen_format(None, None) == "table"
     with pytest.warns(VlclsWarning, match=r"a\.csv is written as jsonl, which --format says"):
-        assert chosen_format(Format.jsonl, Path("a.csv"), Format.table) is Format.jsonl
+        assert chosen_format("jsonl", Path("a.csv")) == "jsonl"
     for name in ("a.parquet", "a.xlsx", "a.tsv"):
         with pytest.raises(typer.BadParameter, match=f"{name[2:]} is not written here.*table, jsonl, csv"):
-            chosen_format(None, Path(name), Format.table)
+            chosen_format(None, Path(name))
 
 
 FORMATTED = [

@@ -39,13 +39,10 @@ def write_text(
 ) -> None:
     """For people: suggestions first, then what they rest on."""
     from vlcls.bias.summary import conclusion, empty_searches
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import page
 
     labels = classes.reported
-    console = Console(
-        file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True,
-        width=None if stream.isatty() else 160,
-    )  # fmt: skip
+    console = page(stream, 160, markup=False, emoji=False, soft_wrap=True)
     console.print(
         f"{name}: {len(report.split.shown)} images shown, {len(report.split.held_out)} held out "
         f"(seed {report.split.seed})\n"
@@ -208,13 +205,9 @@ def _drop(mode: FailureMode) -> str:
 
 
 def _table(*titles: str, right: Sequence[int] | None = None) -> Any:
-    from rich.table import Table
+    from vlcls.cli.console import titled
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, title in enumerate(titles):
-        to_right = place > 0 if right is None else place in right
-        table.add_column(title, justify="right" if to_right else "left", overflow="fold")
-    return table
+    return titled(*titles, right=range(1, len(titles)) if right is None else right)
 
 
 def _text(value: Any, style: str = "") -> Any:

@@ -26,6 +26,8 @@ import typer.core
 from vlcls.registry import Registry
 
 _NAME = "__vlcls_command__"
+#: Makes a parameter of a command of all that Typer gives.
+_Whole = Callable[[dict[str, Any]], Any]
 
 
 #: Help texts behind which parts are listed.
@@ -104,34 +106,40 @@ def _found(package: ModuleType) -> Iterator[tuple[str, Any]]:
 def _of_single_options(function: Callable[..., None]) -> Callable[..., None]:
     """The function as Typer reads it: with the fields of dataclasses in place of these."""
     hints = get_type_hints(function, include_extras=True)
-    single: list[Parameter] = []
-    whole: dict[str, tuple[Any, list[str]]] = {}
-    for each in signature(function).parameters.values():
-        kind, chosen = hints[each.name], None
-        if get_origin(kind) is Annotated and is_dataclass(get_args(kind)[0]):
-            kind, chosen = get_args(kind)
-        if not is_dataclass(kind):
-            single.append(each.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY))
-            continue
-        own = [field for field in fields(kind) if chosen is None or field.name in chosen]
-        types = get_type_hints(kind, include_extras=True)
-        for field in own:
-            default = Parameter.empty if field.default is MISSING else field.default
-            single.append(
-                Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=types[field.name])
-            )
-        whole[each.name] = kind, [field.name for field in own]
+    own = signature(function).parameters.values()
+    parts = {each.name: _single_options(each.name, hints[each.name], each.default) for each in own}
 
     def called(**given: Any) -> None:
         _refuse_nan(given)
-        for name, (kind, names) in whole.items():
-            given[name] = kind(**{own: given.pop(own) for own in names})
-        function(**given)
+        function(**{name: whole(given) for name, (_, whole) in parts.items()})
 
+    single = [each for found, _ in parts.values() for each in found]
     called.__doc__ = function.__doc__
     called.__signature__ = Signature(single)  # type: ignore[attr-defined]
     called.__annotations__ = {each.name: each.annotation for each in single}
     return called
+
+
+def _single_options(name: str, kind: Any, default: Any) -> tuple[list[Parameter], _Whole]:
+    """What Typer reads in place of a parameter, and what makes its value of all that Typer gives."""
+    whole: Any = kind
+    chosen = None
+    if get_origin(kind) is Annotated and is_dataclass(get_args(kind)[0]):
+        whole, chosen = get_args(kind)
+    has_fields = is_dataclass(whole)
+    if not has_fields:
+        own = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        return [own], lambda given: given[name]
+    types = get_type_hints(whole, include_extras=True)
+    parts = {
+        each.name: _single_options(
+            each.name, types[each.name], Parameter.empty if each.default is MISSING else each.default
+        )
+        for each in fields(whole)
+        if chosen is None or each.name in chosen
+    }
+    single = [each for found, _ in parts.values() for each in found]
+    return single, lambda given: whole(**{own: part(given) for own, (_, part) in parts.items()})
 
 
 def _refuse_nan(given: dict[str, Any]) -> None:

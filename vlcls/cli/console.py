@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import sys
+from collections.abc import Collection, Iterable
+from typing import Any, TextIO
 
 import rich.console
 from rich.segment import Segment
@@ -46,3 +47,18 @@ def _cell(cell: Any) -> Any:
     if isinstance(cell, Text) and not cell.plain.isprintable():
         return Text(printable(cell.plain), cell.style)
     return cell
+
+
+def page(stream: TextIO | None = None, width: int = 120, **options: Any) -> Console:
+    """A console for a report: as wide as the terminal, or `width` where there is none."""
+    terminal = (stream or sys.stdout).isatty()
+    return Console(file=stream, highlight=False, width=None if terminal else width, **options)
+
+
+def titled(*titles: str, right: Collection[str | int] = (), **options: Any) -> Table:
+    """A table without lines, its titles bold; columns named in `right`, or counted from 0, to the right."""
+    table = Table(box=None, pad_edge=False, **{"header_style": "bold", **options})
+    for place, title in enumerate(titles):
+        to_right = title in right or place in right
+        table.add_column(title, justify="right" if to_right else "left", overflow="fold")
+    return table

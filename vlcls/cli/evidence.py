@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlcls.cli.options import built
+from vlcls.cli.options import Cache, ClassOptions, ModelOptions, built
 from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import bar, status
 from vlcls.cli.terminal import say_not_read
@@ -22,36 +24,30 @@ if TYPE_CHECKING:
     from vlcls.labelled import LabelledImages
     from vlcls.labels import Labels
 
-EVIDENCE = "Evidence: what the edit changes"
-
-Images = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FOLDER", rich_help_panel=EVIDENCE,
-        help="Images to show the effect on: FOLDER/CLASS/, FOLDER/GROUP/CLASS/, or unsorted ones.",
-    ),
-]  # fmt: skip
-FlipsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--flips",
-        help="Write every flipped image, JSON Lines.",
-        rich_help_panel=EVIDENCE,
-        callback=file_to_write,
-    ),
-]
+_of_evidence = partial(typer.Option, rich_help_panel="Evidence: what the edit changes")
 _EXAMPLES = 10
 
 
-def show_effect(
-    before: DescriptorSet, after: DescriptorSet, images: Path, *, encoder: str | None, templates: str | None,
-    phrasing: str | None, aggregate: str | None, flips: Path | None, cache: bool,
-) -> None:  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class EvidenceOptions:
+    images: Annotated[
+        Path | None,
+        _of_evidence(
+            metavar="FOLDER",
+            help="Images to show the effect on: FOLDER/CLASS/, FOLDER/GROUP/CLASS/, or unsorted ones.",
+        ),
+    ] = None
+    flips: Annotated[
+        Path | None, _of_evidence(help="Write every flipped image, JSON Lines.", callback=file_to_write)
+    ] = None
+    model: Annotated[ModelOptions, ("encoder",)]
+    classes: Annotated[ClassOptions, ("templates", "phrasing", "aggregate")]
+    cache: Cache = True
+
+
+def show_effect(before: DescriptorSet, after: DescriptorSet, images: Path, own: EvidenceOptions) -> None:
     """Score the images with both sets and print what changed. Only texts that are new are encoded."""
-    ready = built(
-        descriptors=before, templates=templates, phrasing=phrasing, aggregate=aggregate,
-        encoder=encoder, cache=cache,
-    )  # fmt: skip
+    ready = built(own.classes, own.model, own.cache, descriptors=before)
     with status("loading torch"):
         from vlcls.classifiers.base import open_store
         from vlcls.editing import compare, rescore, score
@@ -60,16 +56,16 @@ def show_effect(
 
     labelled, known = _found_images(images, ready.labels)
     with bar("embedding images", len(labelled)) as progress:
-        embedded = embed_labelled(labelled, ready.encoder, store=open_store(cache), progress=progress)
-    prompts = class_prompts(None, templates, after, phrasing=phrasing)
+        embedded = embed_labelled(labelled, ready.encoder, store=open_store(own.cache), progress=progress)
+    prompts = class_prompts(None, own.classes.templates, after, phrasing=own.classes.phrasing)
     with status("scoring"):
         first = score(ready, embedded.embeddings)
-        second = rescore(first, ready.with_prompts(prompts, cache=cache))
+        second = rescore(first, ready.with_prompts(prompts, cache=own.cache))
     truth = embedded.class_indices if known else None
     result = compare(first, second, truth, embedded.groups, embedded.names)
     _print(result)
-    if flips is not None:
-        with opened(flips) as stream:
+    if own.flips is not None:
+        with opened(own.flips) as stream:
             stream.writelines(json_text(vars(flip)) + "\n" for flip in result.flips)
     for message in embedded.errors.values():
         say_not_read(message)
@@ -90,10 +86,9 @@ def _found_images(folder: Path, labels: Labels) -> tuple[LabelledImages, bool]:
 
 
 def _print(result: Comparison) -> None:
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import page
 
-    terminal = Console()
-    console = Console(highlight=False, width=None if terminal.is_terminal else 120)
+    console = page()
     if result.total is not None:
         _print_accuracy(console, result, result.total)
     counts = Counter(flip.direction for flip in result.flips)
@@ -132,13 +127,11 @@ def _print_accuracy(console: Console, result: Comparison, total: PartCounts) -> 
 
 
 def _print_parts(console: Console, title: str, parts: list[PartCounts]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(title)
-    for column in ("images", "before", "after", "change"):
-        table.add_column(column, justify="right")
+    from vlcls.cli.console import titled
+
+    table = titled(title, "images", "before", "after", "change", right=range(1, 5))
     for part in sorted(parts, key=lambda each: each.change):
         table.add_row(
             Text(part.name),

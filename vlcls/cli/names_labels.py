@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vlcls.cli.learning import embedded_images
 from vlcls.cli.terminal import say
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 HELD_OUT = "held_out"
 
 
-class Judge(str, Enum):
-    out_of_fold = "out-of-fold"
-    names = "names"
+Judge = Literal["out-of-fold", "names"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Judged:
     @property
     def said(self) -> str:
         """Which images were judged, and by what."""
-        if self.by is Judge.names:
+        if self.by == "names":
             left = f"; {self.left} that they were made with were not judged" if self.left else ""
             return f"{self.judged} images that the learned names have not seen, by these names{left}"
         left = f"; {self.left} alone in their class were not judged" if self.left else ""
@@ -51,7 +48,7 @@ class Judged:
 
     @property
     def score(self) -> str:
-        if self.by is Judge.names:
+        if self.by == "names":
             return "probability of what it looks like less that of its label"
         return "1 less the probability of its label"
 
@@ -73,8 +70,8 @@ def judged_labels(
     errors = tuple(embedded.errors.values())
     new = _new_rows(embedded, learned_from, ready.fitted.labelled)
     left = len(embedded) - len(new)
-    by = by or (Judge.names if images is not None and new else Judge.out_of_fold)
-    if by is Judge.out_of_fold:
+    by = by or ("names" if images is not None and new else "out-of-fold")
+    if by == "out-of-fold":
         found = doubted_out_of_fold(embedded, ready.labels.reported)
         return Judged(by, found.doubts, found.judged, found.left, errors)
     if not new:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.table import Table
 from rich.text import Text
 
-from vlcls.cli.console import Console
+from vlcls.cli.console import Console, page, titled
 
 if TYPE_CHECKING:
     from vlcls.cli.names_labels import Judged
@@ -24,7 +24,7 @@ def write_table(
     stream: TextIO,
 ) -> None:
     """Names first, then those that strayed, suggestions, and labels to look at."""
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+    console = page(stream, 160)
     console.print(_names(readings))
     console.print(
         "moved: distance from the original, in its lengths. rank: of the original among the words nearest to "
@@ -50,11 +50,7 @@ def write_table(
 
 
 def _names(readings: Sequence[NameReading]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("class", "token", "nearest words now"):
-        table.add_column(title, overflow="fold")
-    for title in ("moved", "rank", "own name"):
-        table.add_column(title, justify="right")
+    table = titled("class", "token", "nearest words now", "moved", "rank", "own name", right=(3, 4, 5))
     for reading in readings:
         for place, vector in enumerate(reading.vectors):
             words = ", ".join(f"{each.word} {each.cosine:.2f}" for each in vector.nearest)
@@ -78,9 +74,7 @@ def _write_doubts(console: Console, found: Judged, most: int) -> None:
     console.print(f"judged: {found.said}", style="dim", soft_wrap=True)
     if not shown:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("image", "labelled", "looks like", "score"):
-        table.add_column(title, justify="right" if title == "score" else "left", overflow="fold")
+    table = titled("image", "labelled", "looks like", "score", right=("score",))
     for doubt in shown:
         table.add_row(Text(doubt.image), Text(doubt.label), Text(doubt.predicted), f"{doubt.score:.2f}")
     console.print(table)
@@ -91,16 +85,12 @@ def _write_doubts(console: Console, found: Judged, most: int) -> None:
 
 def write_transfer(result: BaseToNovel) -> None:
     """Base, novel and harmonic mean, plain and learned names, among each half and among all classes."""
-    terminal = Console()
-    console = Console(highlight=False, width=None if terminal.is_terminal else 120)
+    console = page()
     labels = result.learning.classifier.labels.reported
     for title, indices in (("base, learned", result.base), ("novel, plain", result.novel)):
         said = f"{title}: {', '.join(labels[index] for index in indices)}"
         console.print(said, markup=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("accuracy")
-    for title in ("base", "novel", "harmonic mean"):
-        table.add_column(title, justify="right")
+    table = titled("accuracy", "base", "novel", "harmonic mean", right=(1, 2, 3))
     rows: dict[str, Accuracies] = {
         "plain names, among their half": result.before,
         "learned names, among their half": result.learned,

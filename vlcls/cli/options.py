@@ -1,12 +1,17 @@
-"""What several commands take alike: options, and what they make of them."""
+"""Options that several commands take, each declared once, and what a command makes of them.
+
+A command has a parameter of one of these types for all of its options, `Annotated[TheType, ("one", "other")]`
+for some (see `vlcls.cli.command`), and passes it on whole.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from enum import Enum
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,123 +25,28 @@ if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
     from vlcls.classifiers.weighting import Rule
     from vlcls.descriptors import DescriptorSet
+    from vlcls.encoders import Encoder
     from vlcls.image_sources import ImageSource
     from vlcls.labels import Labels
 
+#: `typer.Option` in the panels of --help that several commands have.
+of_classes = partial(typer.Option, rich_help_panel="Classes")
+of_model = partial(typer.Option, rich_help_panel="Model")
+of_data = partial(typer.Option, rich_help_panel="Data")
+of_output = partial(typer.Option, rich_help_panel="Output")
+of_speed = partial(typer.Option, rich_help_panel="Speed and memory")
 
-class Precision(str, Enum):
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-#: Panels of --help.
-CLASSES, MODEL, OUTPUT, SPEED, OWN = (
-    "Classes",
-    "Model",
-    "Output",
-    "Speed and memory",
-    "Your own embeddings",
-)
-
-
-LabelsText = Annotated[
-    str | None,
-    typer.Option("--labels", "-l", help='Class names: "cat,dog,red panda".', rich_help_panel=CLASSES),
-]
-LabelsFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="Class names from a file: one a line (or id, tab, name), CSV, JSON or YAML.",
-        rich_help_panel=CLASSES,
-    ),
-]
-Templates = Annotated[
-    str | None,
-    typer.Option(
-        "--templates", "-t", rich_help_panel=CLASSES, show_default="photo",
-        help='Prompt templates: a set from `vlcls templates`, a file, or one: "a sketch of a {}."',
-    ),
-]  # fmt: skip
-Descriptors = Annotated[
-    str | None,
-    typer.Option(
-        "--descriptors", "-d", metavar="FILE", rich_help_panel=CLASSES,
-        help="What each class looks like: a file from `vlcls describe`, or a built-in set. "
-        "Without labels, its classes are the labels.",
-    ),
-]  # fmt: skip
-PhrasingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--phrasing", rich_help_panel=CLASSES, show_default="grammatical",
-        help="How a descriptor follows a name: grammatical, dclip, append, alone.",
-    ),
-]  # fmt: skip
-AggregateOption = Annotated[
-    str | None,
-    typer.Option(
-        "--aggregate", rich_help_panel=CLASSES,
-        show_default="mean-similarity for descriptors, mean-embedding else",
-        help=with_parts("How prompts make a class's score.", SCORERS),
-    ),
-]  # fmt: skip
-WeightingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--weighting", rich_help_panel=CLASSES, show_default="all prompts alike",
-        help=with_parts("What is weighed, and how; options as in autoclip:beta=0.7.", WEIGHTINGS),
-    ),
-]  # fmt: skip
-Unlabelled = Annotated[
-    str | None,
-    typer.Option(
-        "--unlabelled", metavar="FOLDER", rich_help_panel=CLASSES,
-        help="Images without labels from which weights for all images are learned.",
-    ),
-]  # fmt: skip
-Articles = Annotated[
-    bool | None,
-    typer.Option(
-        "--articles/--no-articles", rich_help_panel=CLASSES, show_default="but in published sets",
-        help='Write "an" before names that need it.',
-    ),
-]  # fmt: skip
-CleanNames = Annotated[bool, typer.Option(help="Tidy names: underscores to spaces.", rich_help_panel=CLASSES)]
-EncoderSpec = Annotated[
-    str | None,
-    typer.Option(
-        "--encoder", "-e", envvar="VLCLS_ENCODER", rich_help_panel=MODEL,
-        show_default="open_clip:ViT-B-32/laion2b_s34b_b79k", help="The model; `vlcls encoders` lists them.",
-    ),
-]  # fmt: skip
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="best", rich_help_panel=MODEL)
-]
-PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option(
-        "--precision",
-        show_default="fp32 on a CPU, bf16 or fp16 on a GPU",
-        rich_help_panel=MODEL,
-        help="Autocast type of the encoder.",
-    ),
-]
-Cache = Annotated[
-    bool,
-    typer.Option(help="Keep embeddings on disk, so that nothing is encoded twice.", rich_help_panel=SPEED),
-]
+Cache = Annotated[bool, of_speed(help="Keep embeddings on disk, so that nothing is encoded twice.")]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", show_default="standard output", help="File to write.", rich_help_panel=OUTPUT,
-        callback=file_to_write,
+    of_output(
+        "--output", "-o", show_default="standard output", help="File to write.", callback=file_to_write
     ),
-]  # fmt: skip
+]
 FormatOption = Annotated[
     Format | None,
-    typer.Option(
-        "--format", "-f", rich_help_panel=OUTPUT, help="How to write results.",
+    of_output(
+        "--format", "-f", help="How to write results.",
         show_default="what the name of --output says, else table",
     ),
 ]  # fmt: skip
@@ -144,31 +54,141 @@ OutputFolder = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", callback=folder_to_write),
 ]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(min=1, show_default="16 on a CPU, 256 else", help="Images a pass.", rich_help_panel=SPEED),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=1, show_default="one a processor, 8 at most", help="Reading threads.", rich_help_panel=SPEED
-    ),
-]
-ReducedDecode = Annotated[
-    bool, typer.Option(help="Decode large JPEGs at reduced size.", rich_help_panel=SPEED)
-]
 
 
-def found_labels(text: str | None, file: Path | None, clean: bool) -> Labels:
+@dataclass(frozen=True)
+class ClassOptions:
+    """What the classes are called, and the texts that are made of them."""
+
+    labels: Annotated[str | None, of_classes("--labels", "-l", help='Class names: "cat,dog,red panda".')] = (
+        None
+    )
+    labels_file: Annotated[
+        Path | None,
+        of_classes(help="Class names from a file: one a line (or id, tab, name), CSV, JSON or YAML."),
+    ] = None
+    templates: Annotated[
+        str | None,
+        of_classes(
+            "--templates", "-t", show_default="photo",
+            help='Prompt templates: a set from `vlcls templates`, a file, or one: "a sketch of a {}."',
+        ),
+    ] = None  # fmt: skip
+    descriptors: Annotated[
+        str | None,
+        of_classes(
+            "--descriptors", "-d", metavar="FILE",
+            help="What each class looks like: a file from `vlcls describe`, or a built-in set. "
+            "Without labels, its classes are the labels.",
+        ),
+    ] = None  # fmt: skip
+    phrasing: Annotated[
+        str | None,
+        of_classes(
+            show_default="grammatical",
+            help="How a descriptor follows a name: grammatical, dclip, append, alone.",
+        ),
+    ] = None
+    aggregate: Annotated[
+        str | None,
+        of_classes(
+            show_default="mean-similarity for descriptors, mean-embedding else",
+            help=with_parts("How prompts make a class's score.", SCORERS),
+        ),
+    ] = None
+    weighting: Annotated[
+        str | None,
+        of_classes(
+            show_default="all prompts alike",
+            help=with_parts("What is weighed, and how; options as in autoclip:beta=0.7.", WEIGHTINGS),
+        ),
+    ] = None
+    unlabelled: Annotated[
+        str | None,
+        of_classes(
+            metavar="FOLDER", help="Images without labels from which weights for all images are learned."
+        ),
+    ] = None
+    articles: Annotated[
+        bool | None,
+        of_classes(
+            "--articles/--no-articles", show_default="but in published sets",
+            help='Write "an" before names that need it.',
+        ),
+    ] = None  # fmt: skip
+    clean_names: Annotated[bool, of_classes(help="Tidy names: underscores to spaces.")] = True
+
+    @property
+    def named(self) -> bool:
+        """Whether class names are given."""
+        return bool(self.labels or self.labels_file)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    encoder: Annotated[
+        str | None,
+        of_model(
+            "--encoder", "-e", envvar="VLCLS_ENCODER", show_default="open_clip:ViT-B-32/laion2b_s34b_b79k",
+            help="The model; `vlcls encoders` lists them.",
+        ),
+    ] = None  # fmt: skip
+    device: Annotated[str | None, of_model(help="cpu, cuda, cuda:1, mps.", show_default="best")] = None
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"] | None,
+        of_model(show_default="fp32 on a CPU, bf16 or fp16 on a GPU", help="Autocast type of the encoder."),
+    ] = None
+
+    def load(self) -> Encoder:
+        with status("loading torch"):
+            from vlcls.classifiers.prompt import DEFAULT_ENCODER
+            from vlcls.encoders import load_encoder
+        spec = self.encoder or DEFAULT_ENCODER
+        with status(f"loading {spec}"):
+            return load_encoder(spec, self.device, self.precision)
+
+    def typed(self, context: typer.Context) -> str | None:
+        """An encoder for a saved classifier only if it was typed: a saved one names its own."""
+        source = context.get_parameter_source("encoder")
+        return self.encoder if source is not None and source.name == "COMMANDLINE" else None
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images of a data set, as arguments of `vlcls.evaluation.open_set`."""
+
+    split: Annotated[str | None, of_data(help="Of a data set.")] = None
+    config: Annotated[str | None, of_data(help="Of a data set.")] = None
+    revision: Annotated[str | None, of_data(help="On the Hub.")] = None
+    image_column: Annotated[str | None, of_data(show_default="guessed", help="Name of a column.")] = None
+    label_column: Annotated[str | None, of_data(show_default="guessed", help="Name of a column.")] = None
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Arguments of the functions that embed images."""
+
+    batch_size: Annotated[
+        int | None, of_speed(min=1, show_default="16 on a CPU, 256 else", help="Images a pass.")
+    ] = None
+    workers: Annotated[
+        int | None, of_speed(min=1, show_default="one a processor, 8 at most", help="Reading threads.")
+    ] = None
+    cache: Cache = True
+    reduced_decode: Annotated[bool, of_speed(help="Decode large JPEGs at reduced size.")] = True
+
+
+def found_labels(given: ClassOptions) -> Labels:
     from vlcls.labels import parse_labels, read_labels
 
+    text, file = given.labels, given.labels_file
     if (text is None) == (file is None):
         raise typer.BadParameter('give class names: --labels "cat,dog" or --labels-file FILE (not both)')
     if text is None:
-        return read_labels(Path(str(file)), clean=clean)
+        return read_labels(Path(str(file)), clean=given.clean_names)
     if Path(text).suffix and len(text) < 256 and Path(text).is_file():
         raise typer.BadParameter(f"{text} is a file: --labels-file {text} reads the class names in it")
-    return parse_labels(text, clean=clean)
+    return parse_labels(text, clean=given.clean_names)
 
 
 def found_sources(images: Sequence[str]) -> list[ImageSource]:
@@ -183,68 +203,82 @@ def found_sources(images: Sequence[str]) -> list[ImageSource]:
 
 
 def built(
-    labels: str | None = None, labels_file: Path | None = None, templates: str | None = None,
-    descriptors: DescriptorSet | str | None = None, phrasing: str | None = None, aggregate: str | None = None,
-    articles: bool | None = None, clean_names: bool = True, encoder: str | None = None,
-    device: str | None = None, precision: Precision | None = None, cache: bool = True,
-    weighting: str | None = None, unlabelled: Sequence[ImageSource] | str | None = None,
+    classes: ClassOptions, model: ModelOptions, cache: bool = True, *,
+    labels: Labels | None = None, descriptors: DescriptorSet | None = None,
+    images: Sequence[ImageSource] | None = None,
 ) -> PromptClassifier:  # fmt: skip
-    """The classifier that the options of `classify` and `build` describe."""
-    rule, given = _weighting(aggregate, weighting, unlabelled)
+    """The classifier that options describe.
+
+    Args:
+        labels, descriptors: In place of those that options name.
+        images: What weights for all images are learned from if --unlabelled names nothing.
+    """
+    rule, given = _weighting(classes, images)
     with status("loading torch"):
-        from vlcls.classifiers.prompt import DEFAULT_ENCODER, classifier_from_prompts, usual_aggregate
-        from vlcls.encoders import load_encoder
+        from vlcls.classifiers.prompt import classifier_from_prompts, usual_aggregate
         from vlcls.prompts import class_prompts
 
-    classes = None
-    if descriptors is None or labels or labels_file:
-        classes = found_labels(labels, labels_file, clean_names)
+    described = classes.descriptors if descriptors is None else descriptors
+    if labels is None and (described is None or classes.named):
+        labels = found_labels(classes)
     prompts = class_prompts(
-        classes, templates, descriptors, phrasing=phrasing, articles=articles, clean_names=clean_names
-    )
-    spec = encoder or DEFAULT_ENCODER
-    with status(f"loading {spec}"):
-        loaded = load_encoder(spec, device, precision.value if precision else None)
+        labels, classes.templates, described,
+        phrasing=classes.phrasing, articles=classes.articles, clean_names=classes.clean_names,
+    )  # fmt: skip
+    loaded = model.load()
     with bar("embedding texts", len(set(prompts.texts))) as progress:
         ready = classifier_from_prompts(
-            prompts, loaded, aggregate=aggregate or usual_aggregate(prompts, rule is not None),
-            weighting=None if rule is None or rule.learn else weighting, cache=cache, progress=progress,
+            prompts, loaded, aggregate=classes.aggregate or usual_aggregate(prompts, rule is not None),
+            weighting=None if rule is None or rule.learn else classes.weighting, cache=cache,
+            progress=progress,
         )  # fmt: skip
-    if rule is None or rule.learn is None or unlabelled is None:
+    if rule is None or rule.learn is None:
         return ready
-    sources = found_sources([unlabelled]) if isinstance(unlabelled, str) else unlabelled
+    sources = found_sources([classes.unlabelled]) if classes.unlabelled else images or ()
     with bar("embedding images", len(sources)) as progress:
-        ready = rule.learn(ready, sources, **rule.numbers(given), cache=cache, progress=progress)
-    return ready
+        return rule.learn(ready, sources, **rule.numbers(given), cache=cache, progress=progress)
 
 
 def _weighting(
-    aggregate: str | None, weighting: str | None, unlabelled: object
+    classes: ClassOptions, images: Sequence[ImageSource] | None
 ) -> tuple[Rule | None, dict[str, str]]:
     """What was asked for, and its options, before anything heavy is imported."""
     from vlcls.specs import parse_spec
 
-    name, given = parse_spec(weighting or "")
+    name, given = parse_spec(classes.weighting or "")
     rule = WEIGHTINGS.find(name) if name else None
     learns = rule is not None and rule.learn is not None
-    if isinstance(unlabelled, str) and not learns:
+    if classes.unlabelled is not None and not learns:
         those = " or ".join(each.name for each in WEIGHTINGS.values() if each.learn)
         raise typer.BadParameter(f"--unlabelled goes with --weighting {those}")
     if rule and learns:
-        if unlabelled is None:
+        if classes.unlabelled is None and images is None:
             raise typer.BadParameter(f"--weighting {name} learns from images: give --unlabelled FOLDER")
         if unknown := set(given) - rule.options:
             known = " and ".join(sorted(rule.options))
             raise typer.BadParameter(f"{name} has no option {min(unknown)!r}; there is {known}")
-    if aggregate is not None:
-        check_pair(aggregate, rule)
+    if classes.aggregate is not None:
+        check_pair(classes.aggregate, rule)
     return rule, given
 
 
-def saved(
-    folder: Path, encoder: str | None, device: str | None, precision: Precision | None
-) -> PromptClassifier:
+def saved(context: typer.Context, folder: Path, model: ModelOptions) -> PromptClassifier:
     with status(f"loading {folder}"):
         from vlcls.classifiers import load
 
-        return load(str(folder), encoder, device=device, precision=precision.value if precision else None)
+        return load(str(folder), model.typed(context), device=model.device, precision=model.precision)
+
+
+def saved_or_built(
+    context: typer.Context, folder: Path | None, classes: ClassOptions, model: ModelOptions, cache: bool,
+    images: Sequence[ImageSource] | None = None,
+) -> PromptClassifier:  # fmt: skip
+    if folder is None:
+        return built(classes, model, cache, images=images)
+    refuse_beside_saved(classes)
+    return saved(context, folder, model)
+
+
+def refuse_beside_saved(classes: ClassOptions) -> None:
+    if any(value for name, value in vars(classes).items() if name not in ("articles", "clean_names")):
+        raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")

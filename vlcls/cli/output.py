@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast, get_args
 
 import typer
 
+from vlcls.cli.terminal import say, say_not_read
 from vlcls.errors import VlclsWarning
 from vlcls.files.json_text import to_json
 from vlcls.files.terminal import csv_cells, printable_json, shortened
 from vlcls.files.writing import check_output_file, check_output_folder, output_errors, replacing
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from vlcls.classifiers import Classification
 
+#: Exit code of a run that finished although some images could not be read.
+SOME_IMAGES_FAILED = 3
+#: Images of a run that are named one by one.
+_MOST = 20
 _TABLE_PART = 500
 #: Characters of a cell of a table for people; files have all of it.
 _CELL = 500
 
 
-class Format(str, Enum):
-    table = "table"
-    jsonl = "jsonl"
-    csv = "csv"
-
-
-E_ = TypeVar("E_", bound=Enum)
+Format = Literal["table", "jsonl", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 #: Formats by the suffix of a file; those that no command writes are there to be refused.
 _SUFFIXES = {
@@ -45,36 +43,33 @@ _SUFFIXES = {
 }  # fmt: skip
 
 
-def chosen_format(given: E_ | None, output: Path | None, default: E_) -> E_:
+def chosen_format(given: str | None, output: Path | None, kinds: Sequence[str] = FORMATS) -> str:
     """The format that was asked for, or else the one that the name of the output file says.
 
     Args:
         given: --format, None if it was left out.
         output: The file; None for standard output.
-        default: For standard output, and for names that say nothing (.txt).
+        kinds: What this command writes; the first on standard output, and for names that say nothing (.txt).
 
     Raises:
         typer.BadParameter: The name says a format that this command does not write.
     """
     named = None if output is None else _SUFFIXES.get(output.suffix.lower())
-    kinds = {each.value: each for each in type(default)}
     if named == "json" and "json" not in kinds and "jsonl" in kinds:
         named = "jsonl"  # the nearest that there is: one object a line
-    if named is None or output is None:
-        return given or default
-    if given is None:
-        if named not in kinds:
-            raise typer.BadParameter(
-                f"--output {output}: {named} is not written here; --format says which of {', '.join(kinds)}"
-            )
-        return kinds[named]
-    if given.value != named:
+    if named is None:
+        return given or kinds[0]
+    if given is None and named not in kinds:
+        raise typer.BadParameter(
+            f"--output {output}: {named} is not written here; --format says which of {', '.join(kinds)}"
+        )
+    if given not in (None, named):
         warnings.warn(
-            f"{output} is written as {given.value}, which --format says, though its name says {named}",
+            f"{output} is written as {given}, which --format says, though its name says {named}",
             VlclsWarning,
             stacklevel=2,
         )
-    return given
+    return given or named
 
 
 def file_to_write(path: Path | None) -> Path | None:
@@ -171,25 +166,15 @@ def write_tables(rows: Iterator[tuple[Any, ...]], titles: Sequence[str], stream:
     Columns are as wide as they must be; only a terminal's own width shortens them. Long tables come in
     parts, so that there is something to see before the end.
     """
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import Console, titled
 
     terminal = stream is sys.stdout and stream.isatty()
     console = Console(file=stream, width=None if terminal else 10_000, soft_wrap=not terminal)
-    part = list(islice(rows, _TABLE_PART))
-    while part:
-        console.print(_table(part, titles))
-        part = list(islice(rows, _TABLE_PART))
-
-
-def _table(rows: Iterable[tuple[Any, ...]], titles: Sequence[str]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="right" if title in ("score", "images") else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    while part := list(islice(rows, _TABLE_PART)):
+        table = titled(*titles, right=("score", "images"))
+        for row in part:
+            table.add_row(*row)
+        console.print(table)
 
 
 def _row(result: Classification) -> tuple[Any, ...]:
@@ -200,16 +185,30 @@ def _row(result: Classification) -> tuple[Any, ...]:
         return image, Text("not read", "red"), "", "", Text("see below", "dim")
     first, *others = result.top_k
     second = Text(f"{others[0].label} {others[0].score:.0%}", "dim") if others else Text("")
-    return (
-        image,
-        Text(first.label, "bold green"),
-        f"{first.score:.1%}",
-        score_bar(first.score),
-        second,
-    )
+    return image, Text(first.label, "bold green"), f"{first.score:.1%}", score_bar(first.score), second
 
 
 def score_bar(score: float, width: int = 12) -> str:
     """A share of 1 as a bar of characters."""
     filled = round(score * width)
     return "█" * filled + "·" * (width - filled)
+
+
+def leave(errors: Collection[str | None]) -> None:
+    """Name the images that could not be read; if there are any, leave with the code that says so."""
+    for error in errors:
+        say_not_read(error)
+    if errors:
+        raise typer.Exit(SOME_IMAGES_FAILED)
+
+
+def leave_run(errors: Sequence[str | None], done: str) -> None:
+    """The same after a run over images, which may be one process of many, and may have missed many images."""
+    for error in errors[:_MOST]:
+        say_not_read(error)
+    if len(errors) > _MOST:
+        say(f"... and {len(errors) - _MOST} more (--format jsonl lists every one)", err=True)
+    if errors:
+        say(f"{len(errors)} images could not be read; all others were {done}", err=True)
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher fails on any code but 0
+            raise typer.Exit(SOME_IMAGES_FAILED)

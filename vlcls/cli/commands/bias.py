@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
-    CLASSES,
-    OUTPUT,
-    AggregateOption,
-    Articles,
     Cache,
-    Device,
-    EncoderSpec,
+    ClassOptions,
+    DataOptions,
+    ModelOptions,
     Output,
-    PhrasingOption,
-    PrecisionOption,
-    Templates,
     built,
+    of_classes,
+    of_data,
+    of_output,
 )
-from vlcls.cli.output import chosen_format, opened
+from vlcls.cli.output import chosen_format, leave, opened
 from vlcls.cli.progress import bar, is_main_process, status
-from vlcls.cli.terminal import say, say_not_read
+from vlcls.cli.terminal import say
 from vlcls.errors import EvaluationError
 from vlcls.files.text import read_lines
 
@@ -36,115 +31,124 @@ if TYPE_CHECKING:
     from vlcls.bias import BiasReport, HeldOut, ShapeDecisions
     from vlcls.classifiers import PromptClassifier
     from vlcls.descriptors import DescriptorSet
+    from vlcls.evaluation.data import EvaluationSet
     from vlcls.evaluation.run.embedded import EmbeddedSet
     from vlcls.labelled import LabelledEmbeddings
+    from vlcls.labels import Labels
     from vlcls.prompts import PromptSet
 
-DATA, SEARCH = "Data", "Search"
 #: Value of --texture for sets that say it in file names.
 FILE_NAME = "file-name"
+_of_search = partial(typer.Option, rich_help_panel="Search")
 
 
-class BiasFormat(str, Enum):
-    text = "text"
-    json = "json"
+@dataclass(frozen=True)
+class GroupOptions:
+    """Which columns are looked at."""
+
+    groups: Annotated[
+        list[str] | None,
+        of_data(
+            metavar="COLUMN", show_default="those of the folders",
+            help="Column of groups: domain, background, ... May be repeated.",
+        ),
+    ] = None  # fmt: skip
+    texture: Annotated[
+        str | None,
+        of_data(
+            metavar="COLUMN|file-name",
+            help="Where the class of an image's texture stands; then the class of the image is its shape.",
+        ),
+    ] = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        texture = () if self.texture in (None, FILE_NAME) else (str(self.texture),)
+        return tuple(dict.fromkeys([*(self.groups or ()), *texture]))
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What is looked for, and what is written of it."""
+
+    limit: Annotated[int | None, of_data(min=2, help="Images.")] = None
+    vocabulary: Annotated[
+        Path | None,
+        _of_search(
+            metavar="FILE", show_default="the descriptors",
+            help="Words to describe failures with, one a line (`vlcls discover --save-labels` finds some).",
+        ),
+    ] = None  # fmt: skip
+    replacements: Annotated[
+        str | None,
+        _of_search(
+            metavar="FILE",
+            help="Another descriptor file, to replace descriptors from instead of leaving them out.",
+        ),
+    ] = None
+    part: Annotated[float, _of_search(min=0.01, max=0.99, help="Share of images held out.")] = 0.5
+    seed: Annotated[int, _of_search(help="Of the split and the tests.")] = 0
+    alpha: Annotated[float, _of_search(min=0.0, max=1.0, help="Chance of any false alarm.")] = 0.05
+    least: Annotated[int, _of_search(min=2, help="Images that a failure mode has at least.")] = 10
+
+
+@dataclass(frozen=True)
+class FoundOptions:
+    held_out: Annotated[
+        bool,
+        of_output(
+            "--held-out",
+            help="Also ask the images held out. They are worth less each time one acts on the answer.",
+        ),
+    ] = False
+    apply: Annotated[
+        int | None,
+        of_output(
+            min=1, metavar="N",
+            help="Write the descriptors with suggestion N to --output; the report goes to standard output.",
+        ),
+    ] = None  # fmt: skip
+    format: Annotated[
+        Literal["text", "json"] | None,
+        of_output(
+            "--format", "-f", help="How to write it.",
+            show_default="what the name of --output says, else text",
+        ),
+    ] = None  # fmt: skip
+    output: Output = None
+
+    @property
+    def report(self) -> Path | None:
+        """Where the report goes: to standard output if the file is for descriptors."""
+        return None if self.apply is not None else self.output
+
+
+Descriptors = Annotated[
+    str,
+    of_classes(
+        "--descriptors", "-d", metavar="FILE",
+        help="What each class looks like: a file, or a built-in set. Its classes are the labels.",
+    ),
+]  # fmt: skip
+
+
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help="FOLDER/CLASS/, FOLDER/GROUP/CLASS/, Parquet, CSV, webdataset shards, or a Hub id.",
+    ),
+]
 
 
 @command()
 def bias(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET",
-            help="FOLDER/CLASS/, FOLDER/GROUP/CLASS/, Parquet, CSV, webdataset shards, or a Hub id.",
-        ),
-    ],
-    descriptors: Annotated[
-        str,
-        typer.Option(
-            "--descriptors", "-d", metavar="FILE", rich_help_panel=CLASSES,
-            help="What each class looks like: a file, or a built-in set. Its classes are the labels.",
-        ),
-    ],
-    groups: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--groups", metavar="COLUMN", rich_help_panel=DATA, show_default="those of the folders",
-            help="Column of groups: domain, background, ... May be repeated.",
-        ),
-    ] = None,
-    texture: Annotated[
-        str | None,
-        typer.Option(
-            "--texture", metavar="COLUMN|file-name", rich_help_panel=DATA,
-            help="Where the class of an image's texture stands; then the class of the image is its shape.",
-        ),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Of a data set.", rich_help_panel=DATA)] = None,
-    config: Annotated[str | None, typer.Option(help="Of a data set.", rich_help_panel=DATA)] = None,
-    image_column: Annotated[
-        str | None, typer.Option(show_default="guessed", help="Name of a column.", rich_help_panel=DATA)
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(show_default="guessed", help="Name of a column.", rich_help_panel=DATA)
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=2, help="Images.", rich_help_panel=DATA)] = None,
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(
-            "--vocabulary", metavar="FILE", rich_help_panel=SEARCH, show_default="the descriptors",
-            help="Words to describe failures with, one a line (`vlcls discover --save-labels` finds some).",
-        ),
-    ] = None,
-    replacements: Annotated[
-        str | None,
-        typer.Option(
-            "--replacements", metavar="FILE", rich_help_panel=SEARCH,
-            help="Another descriptor file, to replace descriptors from instead of leaving them out.",
-        ),
-    ] = None,
-    part: Annotated[
-        float,
-        typer.Option("--part", min=0.01, max=0.99, help="Share of images held out.", rich_help_panel=SEARCH),
-    ] = 0.5,
-    seed: Annotated[int, typer.Option(help="Of the split and the tests.", rich_help_panel=SEARCH)] = 0,
-    alpha: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Chance of any false alarm.", rich_help_panel=SEARCH),
-    ] = 0.05,
-    least: Annotated[
-        int, typer.Option(min=2, help="Images that a failure mode has at least.", rich_help_panel=SEARCH)
-    ] = 10,
-    templates: Templates = None,
-    phrasing: PhrasingOption = None,
-    aggregate: AggregateOption = None,
-    articles: Articles = None,
-    encoder: EncoderSpec = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    held_out: Annotated[
-        bool,
-        typer.Option(
-            "--held-out", rich_help_panel=OUTPUT,
-            help="Also ask the images held out. They are worth less each time one acts on the answer.",
-        ),
-    ] = False,
-    apply: Annotated[
-        int | None,
-        typer.Option(
-            "--apply", min=1, metavar="N", rich_help_panel=OUTPUT,
-            help="Write the descriptors with suggestion N to --output; the report goes to standard output.",
-        ),
-    ] = None,
-    format: Annotated[
-        BiasFormat | None,
-        typer.Option(
-            "--format", "-f", rich_help_panel=OUTPUT, help="How to write it.",
-            show_default="what the name of --output says, else text",
-        ),
-    ] = None,
-    output: Output = None,
-    cache: Cache = True,
+    data: Dataset,
+    descriptors: Descriptors, groups: GroupOptions,
+    reading: Annotated[DataOptions, ("split", "config", "image_column", "label_column")],
+    search: SearchOptions,
+    classes: Annotated[ClassOptions, ("templates", "phrasing", "aggregate", "articles")],
+    model: ModelOptions, found: FoundOptions, cache: Cache = True,
 ) -> None:  # fmt: skip
     """Find what is wrong: where it fails, descriptors that speak of the context, and what to leave out.
 
@@ -158,42 +162,34 @@ def bias(
     Half of the images are held out and looked at only with --held-out. Nothing is changed unless you say
     which suggestion to --apply. If nothing is wrong, something is reported with a chance of --alpha at most.
     """
-    if apply is not None and output is None:
+    if found.apply is not None and found.output is None:
         raise typer.BadParameter("--apply writes a descriptor file: say where, --output NEW.json")
-    kind = chosen_format(format, None if apply is not None else output, BiasFormat.text)
-    ready, described, embedded = _opened(
-        data, descriptors, (templates, phrasing, aggregate, articles, encoder, device, precision, cache),
-        limit=limit, split=split, config=config, image_column=image_column, label_column=label_column,
-        group_columns=tuple(dict.fromkeys([*(groups or ()), *_column(texture)])),
-    )  # fmt: skip
-    phrase = _phrase(phrasing, templates, articles)
-    study = _Study(ready, described, phrase, *_columns(embedded, groups, texture, ready))
-    words = _words(vocabulary, described)
-    with status("looking"):
-        from vlcls.bias import find_bias, split_images
+    kind = chosen_format(found.format, found.report, ("text", "json"))
+    from vlcls.descriptors import read_descriptors
 
-        parts = split_images(study.images.class_indices, study.images.groups, part=part, seed=seed)
-        known = _embedded_words(words, ready, cache)
-        report = find_bias(
-            ready, study.images, vocabulary=known, split=parts, alpha=alpha, least=least, seed=seed
-        )
-        if replacements is not None:
-            report = study.with_replacements(report, replacements)
-        asked = study.held_out(report) if held_out else None
-    if not is_main_process():
-        return
-    if apply is not None and output is not None:
-        study.apply(report, apply, output)
+    described = read_descriptors(descriptors)
+    given = _opened(data, described.labels, vars(reading) | {"group_columns": groups.columns})
+    ready = built(classes, model, cache, descriptors=described)
+    embedded = _embedded(given, ready, search.limit, cache)
+    study = _Study(ready, described, classes, *_columns(embedded, groups, ready))
+    report = study.report(search, cache)
+    asked = study.held_out(report) if found.held_out else None
+    if is_main_process():
+        _write(study, report, asked, found, kind, embedded.name)
+        leave(embedded.errors.values())
+
+
+def _write(
+    study: _Study, report: BiasReport, asked: HeldOut | None, found: FoundOptions, kind: str, name: str
+) -> None:
     from vlcls.cli.bias_report import write_json, write_text
 
-    with opened(None if apply is not None else output) as stream:
-        write = write_json if kind is BiasFormat.json else write_text
-        shapes = study.shape_decisions(report, held_out)
-        write(report, asked, shapes, embedded.name, ready.labels, stream)
-    for message in embedded.errors.values():
-        say_not_read(message)
-    if embedded.errors:
-        raise typer.Exit(SOME_IMAGES_FAILED)
+    if found.apply is not None and found.output is not None:
+        study.apply(report, found.apply, found.output)
+    with opened(found.report) as stream:
+        write = write_json if kind == "json" else write_text
+        shapes = study.shape_decisions(report, found.held_out)
+        write(report, asked, shapes, name, study.classifier.labels, stream)
 
 
 @dataclass(frozen=True)
@@ -202,9 +198,33 @@ class _Study:
 
     classifier: PromptClassifier
     descriptors: DescriptorSet
-    phrase: Callable[[DescriptorSet], PromptSet]
+    wording: ClassOptions
     images: LabelledEmbeddings
     textures: Any
+
+    def phrase(self, descriptors: DescriptorSet) -> PromptSet:
+        """As `built` makes prompts of descriptors."""
+        from vlcls.prompts import class_prompts
+
+        wording = self.wording
+        return class_prompts(
+            None, wording.templates, descriptors, phrasing=wording.phrasing, articles=wording.articles
+        )
+
+    def report(self, search: SearchOptions, cache: bool) -> BiasReport:
+        words = _words(search.vocabulary, self.descriptors)
+        with status("looking"):
+            from vlcls.bias import find_bias, split_images
+
+            parts = split_images(
+                self.images.class_indices, self.images.groups, part=search.part, seed=search.seed
+            )
+            found = find_bias(
+                self.classifier, self.images, vocabulary=_embedded_words(words, self.classifier, cache),
+                split=parts, alpha=search.alpha, least=search.least, seed=search.seed,
+            )  # fmt: skip
+            file = search.replacements
+            return found if file is None else self.with_replacements(found, file)
 
     def with_replacements(self, report: BiasReport, file: str) -> BiasReport:
         """After each suggestion to leave something out, those to put other words in its place."""
@@ -265,36 +285,28 @@ class _Study:
         }
 
 
-def _opened(
-    data: str, file: str, prompting: tuple[Any, ...], *, limit: int | None, **opening: Any
-) -> tuple[PromptClassifier, DescriptorSet, EmbeddedSet]:
-    """The classifier, its descriptors, and the images of the set, embedded."""
-    from vlcls.descriptors import read_descriptors
-
-    templates, phrasing, aggregate, articles, encoder, device, precision, cache = prompting
-    described = read_descriptors(file)
+def _opened(data: str, labels: Labels, reading: dict[str, Any]) -> EvaluationSet:
     with status("opening"):
         from vlcls.evaluation.data import open_set
 
-        given = open_set(data, labels=described.labels, **opening)
+        given = open_set(data, labels=labels, **reading)
     if given.multi_label:
         raise EvaluationError(f"{data}: images have several classes; bias is looked for in sets of one each")
     for problem in given.problems if is_main_process() else ():
         say(f"{given.name}: {problem}", err=True)
-    ready = built(
-        templates=templates, descriptors=described, phrasing=phrasing, aggregate=aggregate, articles=articles,
-        encoder=encoder, device=device, precision=precision, cache=cache,
-    )  # fmt: skip
+    return given
+
+
+def _embedded(given: EvaluationSet, ready: PromptClassifier, limit: int | None, cache: bool) -> EmbeddedSet:
     from vlcls.classifiers.base import open_store
     from vlcls.evaluation.run.embedded import embed_set
 
     with bar("embedding images", given.count if limit is None else limit) as progress:
-        embedded = embed_set(given, ready.encoder, store=open_store(cache), limit=limit, progress=progress)
-    return ready, described, embedded
+        return embed_set(given, ready.encoder, store=open_store(cache), limit=limit, progress=progress)
 
 
 def _columns(
-    embedded: EmbeddedSet, groups: list[str] | None, texture: str | None, ready: PromptClassifier
+    embedded: EmbeddedSet, asked: GroupOptions, ready: PromptClassifier
 ) -> tuple[LabelledEmbeddings, Any]:
     """The images with the columns of groups that were asked for, and the class of each texture."""
     import numpy as np
@@ -303,7 +315,7 @@ def _columns(
     from vlcls.bias import textures_of_names
     from vlcls.labelled import LabelledEmbeddings, class_places
 
-    textures = None
+    textures, groups, texture = None, asked.groups, asked.texture
     if texture == FILE_NAME:
         textures = textures_of_names(embedded.names, ready.labels)
     elif texture is not None:
@@ -319,22 +331,6 @@ def _columns(
         embedded.embeddings, torch.from_numpy(embedded.classes), kept, embedded.names, embedded.errors
     )
     return images, textures
-
-
-def _column(texture: str | None) -> tuple[str, ...]:
-    return () if texture in (None, FILE_NAME) else (str(texture),)
-
-
-def _phrase(
-    phrasing: str | None, templates: str | None, articles: bool | None
-) -> Callable[[DescriptorSet], PromptSet]:
-    """As `built` makes prompts of descriptors."""
-    from vlcls.prompts import class_prompts
-
-    def phrase(descriptors: DescriptorSet) -> PromptSet:
-        return class_prompts(None, templates, descriptors, phrasing=phrasing, articles=articles)
-
-    return phrase
 
 
 def _words(vocabulary: Path | None, descriptors: DescriptorSet) -> list[str]:

@@ -1,112 +1,88 @@
-"""`vlcls classify`, `vlcls build`, `vlcls demo`."""
+"""`vlcls classify`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlcls.cli.command import command
 from vlcls.cli.options import (
-    CLASSES,
-    OUTPUT,
-    OWN,
-    AggregateOption,
-    Articles,
-    BatchSize,
-    Cache,
-    CleanNames,
-    Descriptors,
-    Device,
-    EncoderSpec,
+    ClassOptions,
     FormatOption,
-    LabelsFile,
-    LabelsText,
+    ModelOptions,
     Output,
-    OutputFolder,
-    PhrasingOption,
-    PrecisionOption,
-    ReducedDecode,
-    Templates,
-    Unlabelled,
-    WeightingOption,
-    Workers,
-    built,
+    SpeedOptions,
     found_labels,
     found_sources,
-    saved,
+    of_classes,
+    of_output,
+    saved_or_built,
 )
-from vlcls.cli.output import Format, chosen_format, opened, write_csv, write_jsonl, write_table
+from vlcls.cli.output import chosen_format, leave_run, opened, write_csv, write_jsonl, write_table
 from vlcls.cli.progress import bar, is_main_process
-from vlcls.cli.terminal import say, say_not_read
 
 if TYPE_CHECKING:
-    from vlcls.classifiers import Classification, PromptClassifier
-    from vlcls.image_sources import ImageSource
+    from vlcls.classifiers import Classification
     from vlcls.labels import Labels
 
-#: Exit code of a run that finished although some images could not be read.
-SOME_IMAGES_FAILED = 3
+_own = partial(typer.Option, rich_help_panel="Your own embeddings")
 
 
-@command()
-def classify(
-    context: typer.Context,
+@dataclass(frozen=True)
+class OwnEmbeddings:
+    embeddings: Annotated[
+        Path | None, _own(help="Image embeddings [N, D]: .npy, .npz, .parquet, or a clip-retrieval folder.")
+    ] = None
+    text_embeddings: Annotated[
+        Path | None, _own(help="Text embeddings, one row a label, in the same formats.")
+    ] = None
+    logit_scale: Annotated[float, _own(help="Factor from cosine to logit.")] = 100.0
+
+    def classified(self, labels: Labels, top_k: int) -> Iterator[Classification]:
+        if self.embeddings is None or self.text_embeddings is None:
+            raise typer.BadParameter("--embeddings and --text-embeddings go together")
+        from dataclasses import replace
+
+        from vlcls.classifiers import classifier_from_embeddings
+        from vlcls.embedding_files import read_embeddings
+
+        given, texts = (
+            read_embeddings(self.embeddings, "image"),
+            read_embeddings(self.text_embeddings, "text"),
+        )
+        ready = classifier_from_embeddings(labels, texts.rows, self.logit_scale)
+        for name, result in zip(given.names, ready.iter_predict(given.rows, top_k), strict=True):
+            yield replace(result, image=name)
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
     images: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="IMAGES...",
             help='Files, folders, globs ("**/*.jpg"), a .txt list, or - for paths on standard input.',
         ),
-    ] = None,
-    labels: LabelsText = None,
-    labels_file: LabelsFile = None,
-    templates: Templates = None,
-    descriptors: Descriptors = None,
-    phrasing: PhrasingOption = None,
-    aggregate: AggregateOption = None,
-    weighting: WeightingOption = None,
-    unlabelled: Unlabelled = None,
-    articles: Articles = None,
-    clean_names: CleanNames = True,
+    ] = None
     classifier: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="A classifier saved by `vlcls build`, in place of labels.",
-            rich_help_panel=CLASSES,
-        ),
-    ] = None,
-    encoder: EncoderSpec = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=1, help="Classes to report an image.", rich_help_panel=OUTPUT)
-    ] = 5,
-    format: FormatOption = None,
-    output: Output = None,
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    cache: Cache = True,
-    reduced_decode: ReducedDecode = True,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(
-            help="Image embeddings [N, D]: .npy, .npz, .parquet, or a clip-retrieval folder.",
-            rich_help_panel=OWN,
-        ),
-    ] = None,
-    text_embeddings: Annotated[
-        Path | None,
-        typer.Option(help="Text embeddings, one row a label, in the same formats.", rich_help_panel=OWN),
-    ] = None,
-    logit_scale: Annotated[
-        float, typer.Option(help="Factor from cosine to logit.", rich_help_panel=OWN)
-    ] = 100.0,
-) -> None:
+        of_classes(metavar="DIR", help="A classifier saved by `vlcls build`, in place of labels."),
+    ] = None
+    top_k: Annotated[int, of_output("--top-k", "-k", min=1, help="Classes to report an image.")] = 5
+    format: FormatOption = None
+    output: Output = None
+
+
+@command()
+def classify(
+    context: typer.Context, classes: ClassOptions, model: ModelOptions, own: ClassifyOptions,
+    speed: SpeedOptions, given: OwnEmbeddings,
+) -> None:  # fmt: skip
     """Classify images by names you type.
 
     [bold]Examples[/]
@@ -121,134 +97,30 @@ def classify(
     Images that cannot be read are listed at the end, and the exit code is then 3; all others are
     classified. Embeddings are kept on disk: a second run, or another list of labels, encodes nothing again.
     """
-    kind = chosen_format(format, output, Format.table)
-    if embeddings is not None or text_embeddings is not None:
-        if images or classifier:
+    kind = chosen_format(own.format, own.output)
+    if given.embeddings is not None or given.text_embeddings is not None:
+        if own.images or own.classifier:
             raise typer.BadParameter("--embeddings stands in place of images and of a saved classifier")
-        known = found_labels(labels, labels_file, clean_names)
-        results = _from_embeddings(embeddings, text_embeddings, known, logit_scale, top_k)
-        _write(results, kind, output, min(top_k, len(known)))
+        known = found_labels(classes)
+        write(given.classified(known, own.top_k), kind, own.output, min(own.top_k, len(known)))
         return
-    if not images:
+    if not own.images:
         raise typer.BadParameter("give images: files, folders, globs, or - for standard input")
-    sources = found_sources(images)
-    if classifier is not None:
-        if (
-            labels
-            or labels_file
-            or templates
-            or descriptors
-            or phrasing
-            or aggregate
-            or weighting
-            or unlabelled
-        ):
-            raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
-        typed = context.get_parameter_source("encoder")
-        named = encoder if typed is not None and typed.name == "COMMANDLINE" else None
-        ready = saved(classifier, named, device, precision)
-    else:
-        ready = built(
-            labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
-            encoder, device, precision, cache, weighting, unlabelled or sources,
-        )  # fmt: skip
-    _predict(
-        ready, sources, kind, output, top_k,
-        cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
-    )  # fmt: skip
-
-
-@command()
-def build(
-    output: OutputFolder,
-    labels: LabelsText = None,
-    labels_file: LabelsFile = None,
-    templates: Templates = None,
-    descriptors: Descriptors = None,
-    phrasing: PhrasingOption = None,
-    aggregate: AggregateOption = None,
-    weighting: WeightingOption = None,
-    unlabelled: Unlabelled = None,
-    articles: Articles = None,
-    clean_names: CleanNames = True,
-    encoder: EncoderSpec = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    cache: Cache = True,
-) -> None:
-    """Build a classifier once and save it: JSON and safetensors, no text is encoded again.
-
-    [bold]Examples[/]
-
-      vlcls build --labels "cat,dog" --templates simple -o pets/
-      vlcls classify photos/ --classifier pets/
-    """
-    ready = built(
-        labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
-        encoder, device, precision, cache, weighting, unlabelled,
-    )  # fmt: skip
-    if is_main_process():
-        ready.save_pretrained(output)
-        say(f"{output}: {len(ready.labels)} classes, {len(ready.prompts)} prompts", err=True)
-
-
-@command()
-def demo() -> None:
-    """Classify some real photographs that come with scikit-image, offline."""
-    from vlcls.demo import DEMO_LABELS, demo_photos
-
-    photos = demo_photos()
-    say(f"Labels, as you could type them: {', '.join(DEMO_LABELS)}\n")
-    ready = built(",".join(DEMO_LABELS), encoder="conse")
-    _predict(ready, photos, Format.table, None, 2)
-    say(
-        "\nNobody trained a classifier on these labels: it was made from the names alone.\n\nNext, try:\n"
-        '  vlcls classify YOUR_PHOTOS/ --labels "cat,dog,something else" --encoder conse\n'
-        '  vlcls classify YOUR_PHOTOS/ --labels "cat,dog,something else"    # a real CLIP, downloaded once\n'
-        "  vlcls encoders                                                   # what else there is"
-    )
-
-
-def _from_embeddings(
-    images: Path | None, texts: Path | None, labels: Labels, logit_scale: float, top_k: int
-) -> Iterator[Classification]:
-    if images is None or texts is None:
-        raise typer.BadParameter("--embeddings and --text-embeddings go together")
-    from dataclasses import replace
-
-    from vlcls.classifiers import classifier_from_embeddings
-    from vlcls.embedding_files import read_embeddings
-
-    given = read_embeddings(images, "image")
-    ready = classifier_from_embeddings(labels, read_embeddings(texts, "text").rows, logit_scale)
-    for name, result in zip(given.names, ready.iter_predict(given.rows, top_k), strict=True):
-        yield replace(result, image=name)
-
-
-def _predict(
-    ready: PromptClassifier,
-    sources: list[ImageSource],
-    format: Format,
-    output: Path | None,
-    top_k: int,
-    **options: Any,
-) -> None:
+    sources = found_sources(own.images)
+    ready = saved_or_built(context, own.classifier, classes, model, speed.cache, sources)
     with bar("classifying", len(sources)) as progress:
-        results = ready.iter_predict(sources, top_k, progress=progress, **options)
-        _write(results, format, output, min(top_k, len(ready.labels)))
+        results = ready.iter_predict(sources, own.top_k, progress=progress, **vars(speed))
+        write(results, kind, own.output, min(own.top_k, len(ready.labels)))
 
 
-T = TypeVar("T")
-
-
-def _write(results: Iterable[Classification], format: Format, output: Path | None, columns: int) -> None:
+def write(results: Iterable[Classification], format: str, output: Path | None, columns: int) -> None:
     """Write results as they come; then list the images that failed and leave with the code that says so."""
-    failed: list[Classification] = []
+    failed: list[str | None] = []
 
     def watched() -> Iterator[Classification]:
         for result in results:
             if result.error is not None:
-                failed.append(result)
+                failed.append(result.error)
             yield result
 
     if not is_main_process():
@@ -256,17 +128,10 @@ def _write(results: Iterable[Classification], format: Format, output: Path | Non
             pass
         return
     with opened(output) as stream:
-        if format is Format.jsonl:
+        if format == "jsonl":
             write_jsonl(watched(), stream)
-        elif format is Format.csv:
+        elif format == "csv":
             write_csv(watched(), stream, columns)
         else:
             write_table(watched(), stream)
-    for result in failed[:20]:
-        say_not_read(result.error)
-    if len(failed) > 20:
-        say(f"... and {len(failed) - 20} more (--format jsonl lists every one)", err=True)
-    if failed:
-        say(f"{len(failed)} images could not be read; all others were classified", err=True)
-        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher fails on any code but 0
-            raise typer.Exit(SOME_IMAGES_FAILED)
+    leave_run(failed, "classified")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import Enum
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.options import OUTPUT, Output
+from vlcls.cli.options import Output, of_output
 from vlcls.cli.output import chosen_format, file_to_write, json_text, opened
 from vlcls.cli.progress import status
 
@@ -24,38 +23,30 @@ if TYPE_CHECKING:
 _COLOURS = {"gained": "green", "lost": "red", "still wrong": "dim"}
 
 
-class CompareFormat(str, Enum):
-    table = "table"
-    json = "json"
+@dataclass(frozen=True)
+class CompareOptions:
+    flips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write every flipped image here, as JSON Lines.", callback=file_to_write
+        ),
+    ] = None
+    top: Annotated[int, of_output(min=0, help="Flipped images in the table.")] = 20
+    format: Annotated[
+        Literal["table", "json"] | None,
+        of_output(
+            "--format", "-f", help="How to write it.",
+            show_default="what the name of --output says, else table",
+        ),
+    ] = None  # fmt: skip
+    output: Output = None
 
 
 @command()
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A folder that `vlcls evaluate` wrote.")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, compared with the first.")],
-    flips: Annotated[
-        Path | None,
-        typer.Option(
-            "--flips",
-            metavar="FILE",
-            help="Write every flipped image here, as JSON Lines.",
-            callback=file_to_write,
-        ),
-    ] = None,
-    top: Annotated[
-        int, typer.Option("--top", min=0, help="Flipped images in the table.", rich_help_panel=OUTPUT)
-    ] = 20,
-    format: Annotated[
-        CompareFormat | None,
-        typer.Option(
-            "--format",
-            "-f",
-            rich_help_panel=OUTPUT,
-            help="How to write it.",
-            show_default="what the name of --output says, else table",
-        ),
-    ] = None,
-    output: Output = None,
+    own: CompareOptions,
 ) -> None:
     """Say what changed between two evaluations, which images flipped, and whether it is significant.
 
@@ -67,25 +58,25 @@ def compare(
       vlcls compare runs/monday runs/tuesday
       vlcls compare runs/monday runs/tuesday --format json --flips flips.jsonl
     """
-    kind = chosen_format(format, output, CompareFormat.table)
+    kind = chosen_format(own.format, own.output, ("table", "json"))
     with status("comparing"):
         from vlcls.evaluation.report.comparison import compare_runs
 
         found = compare_runs(run_a, run_b)
-    if flips is not None:
-        with opened(flips) as stream:
+    if own.flips is not None:
+        with opened(own.flips) as stream:
             stream.writelines(json_text(vars(flip)) + "\n" for flip in found.flips)
-    with opened(output) as stream:
-        if kind is CompareFormat.json:
+    with opened(own.output) as stream:
+        if kind == "json":
             stream.write(json_text(found.to_json(), indent=1) + "\n")
         else:
-            _write_table(found, stream, top)
+            _write_table(found, stream, own.top)
 
 
 def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import page
 
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+    console = page(stream, 160)
     for note in found.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     _cells(console, found)
@@ -98,7 +89,9 @@ def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
 
 
 def _cells(console: Console, found: RunComparison) -> None:
-    table = _table(
+    from vlcls.cli.console import titled
+
+    table = titled(
         "set", "encoder", "method", "before", "after", "change", "interval (Holm)", "images", "gained",
         "lost", "p (Holm)", "", right=range(3, 11),
     )  # fmt: skip
@@ -117,6 +110,7 @@ def _cells(console: Console, found: RunComparison) -> None:
 
 def _other_figures(console: Console, found: RunComparison) -> None:
     """Metrics that moved, each over all images of its run: green where that is better. There is no test."""
+    from vlcls.cli.console import titled
     from vlcls.evaluation.metrics.entries import METRICS
     from vlcls.evaluation.report.blocks import points
 
@@ -129,7 +123,7 @@ def _other_figures(console: Console, found: RunComparison) -> None:
     ]
     if not shown:
         return
-    table = _table("set", "encoder", "method", *(metric.title for metric in shown))
+    table = titled("set", "encoder", "method", *(metric.title for metric in shown))
     for cell, figures in zip(found.cells, moved, strict=True):
         row = [_text(part) for part in (cell.set, cell.encoder, cell.method)]
         for metric in shown:
@@ -171,8 +165,10 @@ def _changes(console: Console, found: RunComparison) -> None:
     if not found.changes:
         console.print("\nnothing else differs: same encoders, prompts, data and versions", style="dim")
         return
+    from vlcls.cli.console import titled
+
     console.print()
-    table = _table("what else differs", "before", "after")
+    table = titled("what else differs", "before", "after")
     for change in found.changes:
         table.add_row(*map(_text, (change.what, change.before, change.after)))
     console.print(table)
@@ -183,9 +179,11 @@ def _flips(console: Console, found: RunComparison, top: int) -> None:
     if not count or not top:
         console.print(f"\n{count} images flipped", style="dim")
         return
+    from vlcls.cli.console import titled
+
     console.print()
     seeds = len({flip.seed for flip in found.flips}) > 1
-    table = _table("image", "is", "before", "after", "", *(["seed"] if seeds else []), "where")
+    table = titled("image", "is", "before", "after", "", *(["seed"] if seeds else []), "where")
     for flip in islice(found.flips, top):
         table.add_row(
             *map(_text, (flip.image, flip.truth, flip.before, flip.after)),
@@ -196,15 +194,6 @@ def _flips(console: Console, found: RunComparison, top: int) -> None:
     console.print(table)
     if count > top:
         console.print(f"{count - top} more flips (--flips FILE writes all)", style="dim")
-
-
-def _table(*titles: str, right: Sequence[int] = ()) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, title in enumerate(titles):
-        table.add_column(title, justify="right" if place in right else "left", overflow="fold")
-    return table
 
 
 def _text(value: Any, style: str = "") -> Any:

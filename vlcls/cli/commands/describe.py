@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.options import CLASSES, MODEL, OUTPUT, CleanNames, EncoderSpec, LabelsFile, found_labels
+from vlcls.cli.options import ClassOptions, ModelOptions, found_labels, of_classes, of_model, of_output
 from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import bar, status
 from vlcls.cli.terminal import say
@@ -31,121 +31,88 @@ SOME_CLASSES_FAILED = 3
 _FAILURES_SHOWN = 20
 
 
-class Source(str, Enum):
-    llm = "llm"
-    wordnet = "wordnet"
+@dataclass(frozen=True)
+class DescribeOptions:
+    labels: Annotated[
+        str | None, typer.Argument(metavar="LABELS", help='Class names: "cat,dog,red panda".')
+    ] = None
+    output: Annotated[
+        Path | None,
+        of_output("--output", "-o", help="Descriptor file to write; - to print.", callback=file_to_write),
+    ] = None
+    log: Annotated[
+        Path | None,
+        of_output(
+            show_default="OUTPUT.answers.jsonl",
+            help="Every answer as it arrives; a run that is started again goes on from there.",
+        ),
+    ] = None
+    retry_failed: Annotated[
+        bool, of_output("--retry-failed", help="Ask again where no answer could be used.")
+    ] = False
+    dry_run: Annotated[bool, of_output("--dry-run", help="Print the exact requests, send none.")] = False
+    overwrite: Annotated[bool, of_output("--overwrite", help="Replace an existing output.")] = False
+    source: Annotated[
+        Literal["llm", "wordnet"],
+        typer.Option(help="Who describes: a language model, or WordNet's glosses (offline)."),
+    ] = "llm"
 
 
-class StyleName(str, Enum):
-    descriptors = "descriptors"
-    sentences = "sentences"
+@dataclass(frozen=True)
+class WhatOptions:
+    """What is asked of each class."""
+
+    style: Annotated[
+        Literal["descriptors", "sentences"], of_classes(help="Short phrases, or full sentences.")
+    ] = "descriptors"
+    hint: Annotated[str, of_classes(help='What all classes are: "breeds of pet".')] = ""
+    per_class: Annotated[
+        int | None, of_classes(min=1, show_default="8 phrases, 30 sentences", help="How many.")
+    ] = None
+    contrast: Annotated[
+        str | None,
+        of_classes(
+            metavar="near|PAIRS|FILE",
+            help="Ask what tells classes apart: from the nearest names in the encoder's text space, "
+            '"cat/lynx,dog/wolf", or the confusions.csv of `vlcls evaluate`.',
+        ),
+    ] = None
+    instructions: Annotated[
+        str | None, of_classes(help="A Jinja2 file, or one of prompts/llm: two-shot.")
+    ] = None
+    sense: Annotated[
+        list[str] | None, of_classes(metavar="NAME=SYNSET", help="WordNet: what a name means.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Whom to ask, and how; arguments of `vlcls.llm.describe`."""
+
+    model: Annotated[
+        str | None, of_model("--model", "-m", envvar="VLCLS_LLM", help="As the server names it.")
+    ] = None
+    base_url: Annotated[
+        str | None,
+        of_model(
+            envvar="OPENAI_BASE_URL", show_default="OpenAI",
+            help="A compatible server, http://localhost:8000/v1: vLLM, Ollama, llama.cpp, ...",
+        ),
+    ] = None  # fmt: skip
+    temperature: Annotated[float | None, of_model(min=0, show_default="the server's")] = None
+    max_tokens: Annotated[
+        int, of_model(min=1, help="Most tokens of an answer; models that think need more.")
+    ] = 2048
+    concurrency: Annotated[int, of_model(min=1, help="Requests under way at once.")] = 8
+    timeout: Annotated[float, of_model(min=0.1, help="Seconds for one whole request.")] = 120.0
+    retries: Annotated[int, of_model(min=0, help="Times a failed request is sent again.")] = 5
 
 
 @command()
 def describe(
-    labels: Annotated[
-        str | None, typer.Argument(metavar="LABELS", help='Class names: "cat,dog,red panda".')
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Descriptor file to write; - to print.",
-            rich_help_panel=OUTPUT,
-            callback=file_to_write,
-        ),
-    ] = None,
-    labels_file: LabelsFile = None,
-    clean_names: CleanNames = True,
-    source: Annotated[
-        Source, typer.Option(help="Who describes: a language model, or WordNet's glosses (offline).")
-    ] = Source.llm,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", envvar="VLCLS_LLM", help="As the server names it.", rich_help_panel=MODEL
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="OPENAI_BASE_URL",
-            show_default="OpenAI",
-            rich_help_panel=MODEL,
-            help="A compatible server, http://localhost:8000/v1: vLLM, Ollama, llama.cpp, ...",
-        ),
-    ] = None,
-    style: Annotated[
-        StyleName, typer.Option(help="Short phrases, or full sentences.", rich_help_panel=CLASSES)
-    ] = StyleName.descriptors,
-    hint: Annotated[
-        str, typer.Option(help='What all classes are: "breeds of pet".', rich_help_panel=CLASSES)
-    ] = "",
-    per_class: Annotated[
-        int | None,
-        typer.Option(
-            min=1, show_default="8 phrases, 30 sentences", help="How many.", rich_help_panel=CLASSES
-        ),
-    ] = None,
-    contrast: Annotated[
-        str | None,
-        typer.Option(
-            metavar="near|PAIRS|FILE",
-            rich_help_panel=CLASSES,
-            help="Ask what tells classes apart: from the nearest names in the encoder's text space, "
-            '"cat/lynx,dog/wolf", or the confusions.csv of `vlcls evaluate`.',
-        ),
-    ] = None,
-    encoder: EncoderSpec = None,
-    instructions: Annotated[
-        str | None,
-        typer.Option(help="A Jinja2 file, or one of prompts/llm: two-shot.", rich_help_panel=CLASSES),
-    ] = None,
-    sense: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=SYNSET", help="WordNet: what a name means.", rich_help_panel=CLASSES),
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, show_default="the server's", rich_help_panel=MODEL)
-    ] = None,
-    max_tokens: Annotated[
-        int,
-        typer.Option(
-            min=1, rich_help_panel=MODEL, help="Most tokens of an answer; models that think need more."
-        ),
-    ] = 2048,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests under way at once.", rich_help_panel=MODEL)
-    ] = 8,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for one whole request.", rich_help_panel=MODEL)
-    ] = 120.0,
-    retries: Annotated[
-        int,
-        typer.Option(min=0, help="Times a failed request is sent again.", rich_help_panel=MODEL),
-    ] = 5,
-    log: Annotated[
-        Path | None,
-        typer.Option(
-            show_default="OUTPUT.answers.jsonl",
-            rich_help_panel=OUTPUT,
-            help="Every answer as it arrives; a run that is started again goes on from there.",
-        ),
-    ] = None,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed", help="Ask again where no answer could be used.", rich_help_panel=OUTPUT
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the exact requests, send none.", rich_help_panel=OUTPUT)
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel=OUTPUT)
-    ] = False,
-) -> None:
+    own: DescribeOptions, classes: Annotated[ClassOptions, ("labels_file", "clean_names")], what: WhatOptions,
+    server: ServerOptions, encoder: Annotated[ModelOptions, ("encoder",)],
+) -> None:  # fmt: skip
     """Have a language model write what each class looks like.
 
     [bold]Examples[/]
@@ -160,38 +127,36 @@ def describe(
     nowhere else. A run that was stopped is started again with the same command: nothing is asked twice.
     Classes that end without descriptors are named, and the exit code is then 3.
     """
-    known = found_labels(labels, labels_file, clean_names)
-    if output is None and not dry_run:
+    known = found_labels(replace(classes, labels=own.labels))
+    if own.output is None and not own.dry_run:
         raise typer.BadParameter("give a file to write: -o descriptors.json (- prints)")
-    if source is Source.wordnet:
-        with _claimed(output, overwrite):
-            described = _from_wordnet(known, sense or [])
-            _write(described.descriptors, output)
+    if own.source == "wordnet":
+        with _claimed(own.output, own.overwrite):
+            described = _from_wordnet(known, what.sense or [])
+            _write(described.descriptors, own.output)
         _end(described.failures, len(known), "give other names, or say what they are: --sense NAME=SYNSET")
         return
-    if model is None:
+    if server.model is None:
         raise typer.BadParameter("give a model: --model gpt-4o-mini, or --source wordnet for none")
-    siblings = _siblings(contrast, known, encoder)
     asked: dict[str, Any] = {
-        "style": style.value, "per_class": per_class, "hint": hint, "instructions": instructions,
-        "siblings": siblings,
-    }  # fmt: skip
-    if dry_run:
-        _print_requests(known, model, temperature, max_tokens, asked)
-        return
-    assert output is not None
+        name: vars(what)[name] for name in ("style", "per_class", "hint", "instructions")
+    }
+    asked["siblings"] = _siblings(what.contrast, known, encoder)
+    if own.dry_run:
+        _print_requests(known, server, asked)
+    else:
+        _ask(known, own, server, asked)
+
+
+def _ask(known: Labels, own: DescribeOptions, server: ServerOptions, asked: dict[str, Any]) -> None:
     with status("loading"):
         from vlcls.llm import describe as ask
-    if log is None and str(output) != "-":
-        log = output.with_name(f"{output.name}.answers.jsonl")
-    total = len(siblings) if siblings is not None else len(known)
-    with _claimed(output, overwrite), _token_bar(total) as progress:
-        found = ask(
-            known, model=model, base_url=base_url, temperature=temperature, max_tokens=max_tokens,
-            concurrency=concurrency, timeout=timeout, retries=retries, log=log, retry_failed=retry_failed,
-            progress=progress, **asked,
-        )  # fmt: skip
-        _write(found.descriptors, output)
+    log, total = own.log, len(known if asked["siblings"] is None else asked["siblings"])
+    if log is None and own.output is not None and str(own.output) != "-":
+        log = own.output.with_name(f"{own.output.name}.answers.jsonl")
+    with _claimed(own.output, own.overwrite), _token_bar(total) as progress:
+        found = ask(known, log=log, retry_failed=own.retry_failed, progress=progress, **vars(server), **asked)
+        _write(found.descriptors, own.output)
     say(f"{found.asked} answers asked for, {found.tokens:,} tokens", err=True)
     _end(found.failures, len(known), "--retry-failed --overwrite asks for them again")
 
@@ -232,27 +197,22 @@ def _from_wordnet(labels: Labels, senses: list[str]) -> FromWordNet:
     return describe_with_wordnet(labels, senses={name.strip(): synset.strip() for name, _, synset in pairs})
 
 
-def _siblings(contrast: str | None, labels: Labels, encoder: str | None) -> Mapping[int, list[str]] | None:
+def _siblings(contrast: str | None, labels: Labels, model: ModelOptions) -> Mapping[int, list[str]] | None:
     if contrast is None:
         return None
+    from vlcls.llm.contrast import near_siblings, read_siblings
+
     if contrast != "near":
-        from vlcls.llm.contrast import read_siblings
-
         return read_siblings(contrast, labels)
-    from vlcls.classifiers.prompt import DEFAULT_ENCODER
-    from vlcls.encoders import load_encoder
-    from vlcls.llm.contrast import near_siblings
-
-    with status(f"loading {encoder or DEFAULT_ENCODER}"):
-        return near_siblings(labels, load_encoder(encoder or DEFAULT_ENCODER))
+    return near_siblings(labels, model.load())
 
 
-def _print_requests(
-    labels: Labels, model: str, temperature: float | None, max_tokens: int, asked: dict[str, Any]
-) -> None:
+def _print_requests(labels: Labels, server: ServerOptions, asked: dict[str, Any]) -> None:
     from vlcls.llm.requests import Asking, questions
 
-    asking = Asking(model, asked["style"], temperature=temperature, max_tokens=max_tokens)
+    asking = Asking(
+        str(server.model), asked["style"], temperature=server.temperature, max_tokens=server.max_tokens
+    )
     with opened(None) as stream:
         for question in questions(labels, **asked):
             stream.write(json_text(asking.body(question.text)) + "\n")

@@ -3,144 +3,119 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
+from vlcls.cli.captions import TrustIndex, opened_database
 from vlcls.cli.command import command
-from vlcls.cli.commands.captions.databases import TrustIndex, opened_database
-from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
-    CLASSES,
-    OUTPUT,
-    BatchSize,
-    Cache,
-    Device,
-    EncoderSpec,
     FormatOption,
+    ModelOptions,
     Output,
-    PrecisionOption,
-    ReducedDecode,
-    Workers,
+    SpeedOptions,
     found_sources,
+    of_classes,
+    of_output,
 )
-from vlcls.cli.output import Format, chosen_format, file_to_write, json_text, opened, score_bar, write_tables
+from vlcls.cli.output import (
+    chosen_format,
+    file_to_write,
+    json_text,
+    leave_run,
+    opened,
+    score_bar,
+    write_tables,
+)
 from vlcls.cli.progress import bar, is_main_process
-from vlcls.cli.terminal import say, say_not_read
+from vlcls.cli.terminal import say
 from vlcls.files.terminal import csv_cells
 
 if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
-    from vlcls.classifiers.wide_names import NameSpread
 
 _CAPTION_WIDTH = 70
 #: The table leaves out what would read "0%".
 _SHOWN = 0.005
 
 
-class NamingChoice(str, Enum):
-    cased = "cased"
-    caption = "caption"
-    wordnet = "wordnet"
+@dataclass(frozen=True)
+class NamingOptions:
+    """Where names come from."""
+
+    captions: Annotated[
+        str,
+        of_classes(
+            "--captions", "-c", metavar="DB",
+            help='Where names come from: a folder from `vlcls captions build`, or "wordnet".',
+        ),
+    ] = "wordnet"  # fmt: skip
+    method: Annotated[
+        Literal["cased", "caption", "wordnet"],
+        of_classes(help="cased; or, to compare, the closest caption, or the closest of all WordNet names."),
+    ] = "cased"
+    alpha: Annotated[
+        float, of_classes(min=0, max=1, help="Weight of the image; the captions have the rest.")
+    ] = 0.7
+    retrieve: Annotated[int, of_classes(min=1, help="Captions an image.")] = 10
+    hint: Annotated[
+        str | None, of_classes(help='What all images show: "animal". Captions near it are taken.')
+    ] = None
+    only: Annotated[
+        str | None,
+        of_classes(
+            metavar="WORDS", help='Names that alone may be found: "dog,cat", or a file with one a line.'
+        ),
+    ] = None
+    block: Annotated[
+        str | None, of_classes(metavar="WORDS", help="Names that are never found, likewise.")
+    ] = None
+    nouns: Annotated[
+        bool,
+        of_classes(
+            "--nouns/--all-words",
+            help="Only nouns are names; or adjectives and participles too, as in the paper.",
+        ),
+    ] = True
+    tagger: Annotated[str, of_classes(help="Finds nouns: hanta, or spacy:MODEL.")] = "hanta"
+
+
+@dataclass(frozen=True)
+class NamedOptions:
+    """What is written of the names."""
+
+    top_k: Annotated[int, of_output("--top-k", "-k", min=1, help="Names to report an image.")] = 5
+    summary: Annotated[
+        bool, of_output("--summary", help="The vocabulary of all images, in place of each.")
+    ] = False
+    save_labels: Annotated[
+        Path | None,
+        of_output(
+            metavar="FILE", callback=file_to_write,
+            help="Write the vocabulary as a list for `vlcls classify --labels-file`.",
+        ),
+    ] = None  # fmt: skip
+    at_least: Annotated[int, of_output(min=1, help="Images that a name of the vocabulary must have.")] = 1
+    format: FormatOption = None
+    output: Output = None
+
+
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGES...", help="Files, folders, globs, a .txt list, or - (paths on stdin)."),
+]
 
 
 @command()
 def discover(
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGES...", help="Files, folders, globs, a .txt list, or - (paths on stdin)."
-        ),
-    ],
-    captions: Annotated[
-        str,
-        typer.Option(
-            "--captions",
-            "-c",
-            metavar="DB",
-            rich_help_panel=CLASSES,
-            help='Where names come from: a folder from `vlcls captions build`, or "wordnet".',
-        ),
-    ] = "wordnet",
-    method: Annotated[
-        NamingChoice,
-        typer.Option(
-            rich_help_panel=CLASSES,
-            help="cased; or, to compare, the closest caption, or the closest of all WordNet names.",
-        ),
-    ] = NamingChoice.cased,
-    alpha: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Weight of the image; the captions have the rest.", rich_help_panel=CLASSES
-        ),
-    ] = 0.7,
-    retrieve: Annotated[int, typer.Option(min=1, help="Captions an image.", rich_help_panel=CLASSES)] = 10,
-    hint: Annotated[
-        str | None,
-        typer.Option(
-            help='What all images show: "animal". Captions near it are taken.', rich_help_panel=CLASSES
-        ),
-    ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WORDS",
-            rich_help_panel=CLASSES,
-            help='Names that alone may be found: "dog,cat", or a file with one a line.',
-        ),
-    ] = None,
-    block: Annotated[
-        str | None,
-        typer.Option(metavar="WORDS", help="Names that are never found, likewise.", rich_help_panel=CLASSES),
-    ] = None,
-    nouns: Annotated[
-        bool,
-        typer.Option(
-            "--nouns/--all-words",
-            help="Only nouns are names; or adjectives and participles too, as in the paper.",
-            rich_help_panel=CLASSES,
-        ),
-    ] = True,
-    tagger: Annotated[
-        str, typer.Option(help="Finds nouns: hanta, or spacy:MODEL.", rich_help_panel=CLASSES)
-    ] = "hanta",
-    encoder: EncoderSpec = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=1, help="Names to report an image.", rich_help_panel=OUTPUT)
-    ] = 5,
-    summary: Annotated[
-        bool,
-        typer.Option(
-            "--summary", help="The vocabulary of all images, in place of each.", rich_help_panel=OUTPUT
-        ),
-    ] = False,
-    save_labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=OUTPUT,
-            help="Write the vocabulary as a list for `vlcls classify --labels-file`.",
-            callback=file_to_write,
-        ),
-    ] = None,
-    at_least: Annotated[
-        int,
-        typer.Option(min=1, help="Images that a name of the vocabulary must have.", rich_help_panel=OUTPUT),
-    ] = 1,
-    format: FormatOption = None,
-    output: Output = None,
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    cache: Cache = True,
-    reduced_decode: ReducedDecode = True,
+    images: Images,
+    naming: NamingOptions,
+    model: ModelOptions,
+    wanted: NamedOptions,
+    speed: SpeedOptions,
     trust_index: TrustIndex = False,
 ) -> None:
     """Name what images show, without a list of names (CaSED).
@@ -156,44 +131,29 @@ def discover(
     Captions near each image are looked up in a database; their words are the candidates, and the image and
     the captions choose among them. An image whose captions leave no word is named "object", and marked.
     """
-    kind = chosen_format(format, output, Format.table)
+    kind = chosen_format(wanted.format, wanted.output)
     sources = found_sources(images)
-    naming = _method(
-        method, captions, top_k, cache, (encoder, device, precision), trust_index,
-        alpha=alpha, retrieved=retrieve, hint=hint, only=_words(only), blocked=_words(block) or (),
-        nouns=nouns, tagger=tagger,
-    )  # fmt: skip
+    method = _method(naming, wanted.top_k, model, speed.cache, trust_index)
     from vlcls.classifiers.cased import Cased
     from vlcls.classifiers.vocabulary_free import discover as run
     from vlcls.classifiers.wide_names import Watched
 
-    watched = Watched(naming)
+    watched = Watched(method)
     try:
         with bar("naming", len(sources)) as progress:
-            found = run(
-                sources, watched,
-                cache=cache, batch_size=batch_size, workers=workers, reduced_decode=reduced_decode,
-                progress=progress,
-            )  # fmt: skip
-            _write(found, top_k, summary, save_labels, at_least, kind, output, watched.spread)
+            seen = _write(run(sources, watched, progress=progress, **vars(speed)), wanted, kind)
+        if is_main_process():
+            _tell(seen, wanted, watched.spread.wide())
     finally:
-        if isinstance(naming, Cased):
-            naming.close()
+        if isinstance(method, Cased):
+            method.close()
 
 
 def _method(
-    method: NamingChoice,
-    captions: str,
-    top_k: int,
-    cache: bool,
-    model: tuple[Any, Any, Any],
-    trust_index: bool,
-    **cased: Any,
+    naming: NamingOptions, top_k: int, model: ModelOptions, cache: bool, trust_index: bool
 ) -> NamingMethod:
-    from vlcls.cli.commands.captions.databases import loaded_encoder
-
-    if method is NamingChoice.wordnet:
-        encoder = loaded_encoder(*model)
+    if naming.method == "wordnet":
+        encoder = model.load()
         from vlcls.classifiers.base import open_store
         from vlcls.classifiers.vocabulary_free import FixedVocabulary
         from vlcls.retrieval.builtin import wordnet_words
@@ -201,14 +161,18 @@ def _method(
         words = wordnet_words()
         with bar("embedding names, once", len(words)) as progress:
             return FixedVocabulary(words, encoder, top_k=top_k, store=open_store(cache), progress=progress)
-    database, encoder = opened_database(captions, *model, cache, trust_index)
+    only, blocked = _words(naming.only), _words(naming.block) or ()
+    database, encoder = opened_database(naming.captions, model, cache, trust_index)
     from vlcls.classifiers.candidates import load_tagger
     from vlcls.classifiers.cased import Cased
     from vlcls.classifiers.vocabulary_free import ClosestCaption
 
-    if method is NamingChoice.caption:
-        return ClosestCaption(database, encoder, retrieved=cased["retrieved"])
-    return Cased(database, encoder, cache=cache, **{**cased, "tagger": load_tagger(cased["tagger"])})
+    if naming.method == "caption":
+        return ClosestCaption(database, encoder, retrieved=naming.retrieve)
+    return Cased(
+        database, encoder, cache=cache, alpha=naming.alpha, retrieved=naming.retrieve, hint=naming.hint,
+        only=only, blocked=blocked, nouns=naming.nouns, tagger=load_tagger(naming.tagger),
+    )  # fmt: skip
 
 
 def _words(given: str | None) -> Sequence[str] | None:
@@ -222,10 +186,8 @@ def _words(given: str | None) -> Sequence[str] | None:
     return (read_labels(given) if written_as_path and path.is_file() else parse_labels(given)).names
 
 
-def _write(
-    namings: Iterable[Naming], top_k: int, summary: bool, save_labels: Path | None, at_least: int,
-    format: Format, output: Path | None, spread: NameSpread,
-) -> None:  # fmt: skip
+def _write(namings: Iterable[Naming], wanted: NamedOptions, format: str) -> list[Naming]:
+    """Write names as they come, or what came of all; returns what a vocabulary is made of."""
     from vlcls.classifiers.vocabulary_free import vocabulary_of
 
     seen: list[Naming] = []
@@ -235,38 +197,32 @@ def _write(
             seen.append(replace(naming, candidates=naming.candidates[:1], captions=()))
             yield naming
 
-    if not is_main_process():
+    if wanted.summary or not is_main_process():
         for _ in watched():
             pass
-        return
-    with opened(output) as stream:
-        if summary:
-            for _ in watched():
-                pass
-            _write_summary(vocabulary_of(seen, at_least), len(seen), format, stream)
-        else:
-            _WRITERS[format](watched(), stream, top_k)
-    names = vocabulary_of(seen, at_least)
-    if save_labels is not None:
-        with opened(save_labels) as stream:
+    if is_main_process():
+        with opened(wanted.output) as stream:
+            if wanted.summary:
+                _write_summary(vocabulary_of(seen, wanted.at_least), len(seen), format, stream)
+            else:
+                _WRITERS[format](watched(), stream, wanted.top_k)
+    return seen
+
+
+def _tell(seen: Sequence[Naming], wanted: NamedOptions, wide: Iterable[object]) -> None:
+    from vlcls.classifiers.vocabulary_free import vocabulary_of
+
+    names = vocabulary_of(seen, wanted.at_least)
+    if wanted.save_labels is not None:
+        with opened(wanted.save_labels) as stream:
             stream.write("".join(f"{name}\n" for name in names))
-        say(f"{save_labels}: {len(names)} names", err=True)
-    for wide in spread.wide():
-        say(f"warning: {wide}", err=True)
-    _tell_of_failures(seen)
-
-
-def _tell_of_failures(seen: Sequence[Naming]) -> None:
+        say(f"{wanted.save_labels}: {len(names)} names", err=True)
+    for each in wide:
+        say(f"warning: {each}", err=True)
     fallbacks = sum(naming.fallback for naming in seen)
     if fallbacks:
         say(f"{fallbacks} images have no name: their captions left no word", err=True)
-    failed = [naming for naming in seen if naming.error is not None]
-    for naming in failed[:20]:
-        say_not_read(naming.error)
-    if failed:
-        say(f"{len(failed)} images could not be read; all others were named", err=True)
-        if os.environ.get("WORLD_SIZE", "1") == "1":  # a launcher fails on any code but 0
-            raise typer.Exit(SOME_IMAGES_FAILED)
+    leave_run([naming.error for naming in seen if naming.error is not None], "named")
 
 
 def _write_jsonl(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
@@ -312,26 +268,20 @@ def _write_table(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
         also = ", ".join(f"{p.label} {p.score:.0%}" for p in others[: top_k - 1] if p.score >= _SHOWN)
         caption = naming.captions[0].text if naming.captions else ""
         short = caption if len(caption) <= _CAPTION_WIDTH else caption[: _CAPTION_WIDTH - 3] + "..."
-        return (
-            Text(naming.image),
-            name,
-            f"{first.score:.1%}",
-            score_bar(first.score),
-            Text(also, "dim"),
-            Text(short),
-        )
+        score = f"{first.score:.1%}", score_bar(first.score)
+        return Text(naming.image), name, *score, Text(also, "dim"), Text(short)
 
     titles = ("image", "name", "score", "", "also", "closest caption")
     write_tables((row(naming) for naming in namings), titles, stream)
 
 
-_WRITERS = {Format.jsonl: _write_jsonl, Format.csv: _write_csv, Format.table: _write_table}
+_WRITERS = {"jsonl": _write_jsonl, "csv": _write_csv, "table": _write_table}
 
 
-def _write_summary(names: dict[str, int], images: int, format: Format, stream: TextIO) -> None:
-    if format is Format.jsonl:
+def _write_summary(names: dict[str, int], images: int, format: str, stream: TextIO) -> None:
+    if format == "jsonl":
         stream.writelines(json_text({"label": name, "images": count}) + "\n" for name, count in names.items())
-    elif format is Format.csv:
+    elif format == "csv":
         csv.writer(stream, lineterminator="\n").writerows(
             map(csv_cells, [("label", "images"), *names.items()])
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.commands.classify import Device, PrecisionOption
+from vlcls.cli.options import ModelOptions
 from vlcls.cli.terminal import say
 
 
@@ -51,8 +51,7 @@ def templates(
 @command()
 def doctor(
     spec: Annotated[str, typer.Argument(help="The encoder, as for `classify --encoder`.")],
-    device: Device = None,
-    precision: PrecisionOption = None,
+    model: Annotated[ModelOptions, ("device", "precision")],
 ) -> None:
     """Check that a model is used as it was trained: preprocessing, activation, padding, scale, precision.
 
@@ -71,7 +70,7 @@ def doctor(
 
     colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
     console, failed, warned = Console(), 0, 0
-    for check in examine(spec, device, precision.value if precision else None):
+    for check in examine(spec, model.device, model.precision):
         failed += check.verdict == "fail"
         warned += check.verdict == "warn"
         line = Text.assemble(

@@ -2,152 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
-from vlcls.cli.options import MODEL, OUTPUT, BatchSize, Cache, Device, PrecisionOption, Workers
-from vlcls.cli.output import folder_to_write
+from vlcls.cli.options import DataOptions, ModelOptions, SpeedOptions, of_data, of_model, of_output
+from vlcls.cli.output import SOME_IMAGES_FAILED, folder_to_write
 from vlcls.cli.progress import bar, is_main_process, status
 from vlcls.cli.terminal import say
 from vlcls.files.terminal import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vlcls.evaluation.run.plan import Plan
 
-DATA, METHODS = "Data", "Methods"
+_of_methods = partial(typer.Option, rich_help_panel="Methods")
 _COLOURS = {"what the text says": "green", "ensembling alone": "yellow", "worse": "red"}
 
 
-@command()
-def evaluate(
+@dataclass(frozen=True)
+class RunOptions:
     data: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="DATASET|SUITE...",
             help="FOLDER/CLASS/, FOLDER/GROUP/CLASS/, Parquet, CSV, webdataset shards, a Hub id, or a suite.",
         ),
-    ] = None,
+    ] = None
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder to write.", rich_help_panel=OUTPUT,
-            callback=folder_to_write,
-        ),
-    ] = Path("vlcls-run"),
+        Path, of_output("--output", "-o", metavar="DIR", help="Folder to write.", callback=folder_to_write)
+    ] = Path("vlcls-run")
     methods: Annotated[
         str | None,
-        typer.Option(
-            "--methods", "-m", rich_help_panel=METHODS, show_default="the suite's, or photo,ensemble",
+        _of_methods(
+            "--methods", "-m", show_default="the suite's, or photo,ensemble",
             help="Comma-separated, with options behind a colon: photo,autoclip:beta=0.7,waffle.",
         ),
-    ] = None,
-    list_methods: Annotated[
-        bool, typer.Option("--list", help="List methods and suites, and stop.", rich_help_panel=METHODS)
-    ] = False,
+    ] = None  # fmt: skip
+    list_methods: Annotated[bool, _of_methods("--list", help="List methods and suites, and stop.")] = False
     descriptors: Annotated[
         str | None,
-        typer.Option(
-            "--descriptors", "-d", metavar="FILE", rich_help_panel=METHODS,
-            help="For methods with descriptors.", show_default="a built-in set with these classes",
+        _of_methods(
+            "--descriptors", "-d", metavar="FILE", help="For methods with descriptors.",
+            show_default="a built-in set with these classes",
         ),
-    ] = None,
-    sentences: Annotated[
-        str | None,
-        typer.Option("--sentences", metavar="FILE", rich_help_panel=METHODS, help="For the method cupl."),
-    ] = None,
+    ] = None  # fmt: skip
+    sentences: Annotated[str | None, _of_methods(metavar="FILE", help="For the method cupl.")] = None
     controls: Annotated[
         bool,
-        typer.Option(
-            help="Also run what tells whether a gain is real: one prompt, templates, random words, ...",
-            rich_help_panel=METHODS,
+        _of_methods(
+            help="Also run what tells whether a gain is real: one prompt, templates, random words, ..."
         ),
-    ] = True,
-    alpha: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Chance of any false gain in a table.", rich_help_panel=METHODS),
-    ] = 0.05,
-    encoder: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--encoder", "-e", envvar="VLCLS_ENCODER", rich_help_panel=MODEL,
-            show_default="open_clip:ViT-B-32/laion2b_s34b_b79k", help="May be repeated.",
-        ),
-    ] = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    split: Annotated[str | None, typer.Option(help="Of a data set.", rich_help_panel=DATA)] = None,
-    config: Annotated[str | None, typer.Option(help="Of a data set.", rich_help_panel=DATA)] = None,
-    revision: Annotated[str | None, typer.Option(help="On the Hub.", rich_help_panel=DATA)] = None,
-    image_column: Annotated[
-        str | None, typer.Option(show_default="guessed", help="Name of a column.", rich_help_panel=DATA)
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(show_default="guessed", help="Name of a column.", rich_help_panel=DATA)
-    ] = None,
-    group: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="Report accuracies by it. May be repeated.", rich_help_panel=DATA
-        ),
-    ] = None,
-    labels_file: Annotated[
-        str | None,
-        typer.Option(help='Class names: a file, or "imagenet".', rich_help_panel=DATA),
-    ] = None,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Read images as they come; keep none.", rich_help_panel=DATA)
-    ] = False,
-    root: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="ROOT", help="Folder of a suite's data.", rich_help_panel=DATA),
-    ] = None,
-    in_distribution: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The set that the others are shifts of.", rich_help_panel=DATA),
-    ] = None,
-    corrupt: Annotated[
-        bool,
-        typer.Option(
-            "--corrupt", help="Also in ImageNet-C's 15 ways at 5 severities.", rich_help_panel=DATA
-        ),
-    ] = False,
-    fit: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV", rich_help_panel=DATA,
-            help="Accuracies of other models, one column a set, for effective robustness.",
-        ),
-    ] = None,
+    ] = True
+    alpha: Annotated[float, _of_methods(min=0, max=1, help="Chance of any false gain in a table.")] = 0.05
     rationales: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", rich_help_panel=METHODS,
+        _of_methods(
+            metavar="FILE",
             help="Class to rationales: are reasons right? The sets have a column of true ones.",
         ),
-    ] = None,
-    rationale_column: Annotated[
-        str, typer.Option(help="Name of that column.", rich_help_panel=METHODS)
-    ] = "rationale",
-    legacy: Annotated[
-        bool,
-        typer.Option("--legacy", help="Count right reasons as the published code.", rich_help_panel=METHODS),
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Images of each set.", rich_help_panel=DATA)
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Say what would be done and how long it takes.", rich_help_panel=OUTPUT
+    ] = None
+    rationale_column: Annotated[str, _of_methods(help="Name of that column.")] = "rationale"
+    legacy: Annotated[bool, _of_methods("--legacy", help="Count right reasons as the published code.")] = (
+        False
+    )
+    dry_run: Annotated[bool, of_output("--dry-run", help="Say what would be done and how long it takes.")] = (
+        False
+    )
+    encoder: Annotated[
+        list[str] | None,
+        of_model(
+            "--encoder", "-e", envvar="VLCLS_ENCODER", help="May be repeated.",
+            show_default="open_clip:ViT-B-32/laion2b_s34b_b79k",
         ),
-    ] = False,
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    cache: Cache = True,
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    group: Annotated[
+        list[str] | None, of_data(metavar="COLUMN", help="Report accuracies by it. May be repeated.")
+    ] = None
+    labels_file: Annotated[str | None, of_data(help='Class names: a file, or "imagenet".')] = None
+    stream: Annotated[bool, of_data("--stream", help="Read images as they come; keep none.")] = False
+
+    root: Annotated[Path | None, of_data("--data", metavar="ROOT", help="Folder of a suite's data.")] = None
+    in_distribution: Annotated[
+        str | None, of_data(metavar="NAME", help="The set that the others are shifts of.")
+    ] = None
+    corrupt: Annotated[bool, of_data("--corrupt", help="Also in ImageNet-C's 15 ways at 5 severities.")] = (
+        False
+    )
+    fit: Annotated[
+        Path | None,
+        of_data(
+            metavar="CSV", help="Accuracies of other models, one column a set, for effective robustness."
+        ),
+    ] = None
+    limit: Annotated[int | None, of_data(min=1, help="Images of each set.")] = None
+
+
+@command()
+def evaluate(
+    own: RunOptions, model: Annotated[ModelOptions, ("device", "precision")], data: DataOptions,
+    sets: SetOptions, speed: Annotated[SpeedOptions, ("batch_size", "workers", "cache")],
 ) -> None:  # fmt: skip
     """Evaluate many methods on data sets with labels; every image is encoded once.
 
@@ -163,60 +127,62 @@ def evaluate(
     started again with the same command and goes on. Images that cannot be read are left out of every
     method and listed; the exit code is then 3, as it is when a method that you asked for could not be run.
     """
-    if list_methods:
+    if own.list_methods:
         _list()
         return
-    if not data:
+    if not own.data:
         raise typer.BadParameter("give a data set or a suite; `vlcls evaluate --list` lists suites")
-    with status("opening"):
-        from vlcls.evaluation.report.run_folder import claim
-        from vlcls.evaluation.run.api import plan_of, write_reports
-        from vlcls.evaluation.run.harness import run
-        from vlcls.evaluation.run.right_reasons import RationaleData
-
-        if not dry_run:
-            claim(output.expanduser())
-        groups = list(group or ())
-        reasons = None
-        if rationales is not None:
-            reasons = RationaleData(rationales, rationale_column, legacy)
-            groups = list(dict.fromkeys([*groups, rationale_column]))
-        plan = plan_of(
-            data, methods, encoder, in_distribution=in_distribution, corrupt=corrupt, controls=controls,
-            descriptors=descriptors, sentences=sentences, root=root, fit=fit, rationales=reasons,
-            limit=limit, alpha=alpha,
-            device=device,
-            precision=precision.value if precision else None, cache=cache, batch_size=batch_size,
-            workers=workers,
-            opening={
-                "split": split, "config": config, "revision": revision, "image_column": image_column,
-                "label_column": label_column, "group_columns": tuple(groups), "labels": labels_file,
-                "streaming": stream,
-            },
-        )  # fmt: skip
-    for given in plan.sets:
-        for problem in given.problems if is_main_process() else ():
-            say(f"{given.name}: {problem}", err=True)
-    if dry_run:
+    plan = _plan(own, model, data, sets, speed)
+    if own.dry_run:
         _print_estimate(plan)
         return
-    results = run(plan, output, bar=bar)
+    from vlcls.evaluation.run.api import write_reports
+    from vlcls.evaluation.run.harness import run
+
+    results = run(plan, own.output, bar=bar)
     with status("writing the report"):
-        write_reports(results, plan, output)
+        write_reports(results, plan, own.output)
     if is_main_process():
-        _print(results, output)
+        _print(results, own.output)
     asked = [each for each in results["failed"] if not results["methods"][each["method"]]["control"]]
     if asked or any(each["unreadable"] for each in results["sets"].values()):
         raise typer.Exit(SOME_IMAGES_FAILED)
 
 
+def _plan(
+    own: RunOptions, model: ModelOptions, data: DataOptions, sets: SetOptions, speed: SpeedOptions
+) -> Plan:
+    with status("opening"):
+        from vlcls.evaluation.report.run_folder import claim
+        from vlcls.evaluation.run.api import plan_of
+        from vlcls.evaluation.run.right_reasons import RationaleData
+
+        if not own.dry_run:
+            claim(own.output.expanduser())
+        groups, reasons = list(sets.group or ()), None
+        if own.rationales is not None:
+            reasons = RationaleData(own.rationales, own.rationale_column, own.legacy)
+            groups = list(dict.fromkeys([*groups, own.rationale_column]))
+        reading = {"group_columns": tuple(groups), "labels": sets.labels_file, "streaming": sets.stream}
+        plan = plan_of(
+            own.data or (), own.methods, own.encoder, in_distribution=sets.in_distribution,
+            corrupt=sets.corrupt, controls=own.controls, descriptors=own.descriptors,
+            sentences=own.sentences, root=sets.root, fit=sets.fit, rationales=reasons, limit=sets.limit,
+            alpha=own.alpha, device=model.device, precision=model.precision, cache=speed.cache,
+            batch_size=speed.batch_size, workers=speed.workers, opening=vars(data) | reading,
+        )  # fmt: skip
+    for given in plan.sets:
+        for problem in given.problems if is_main_process() else ():
+            say(f"{given.name}: {problem}", err=True)
+    return plan
+
+
 def _list() -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from vlcls.classifiers.scorers import SCORERS
     from vlcls.classifiers.weighting import WEIGHTINGS
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import Console, titled
     from vlcls.evaluation.data.suites import read_suite, suite_names
     from vlcls.evaluation.run.kinds import method_kinds
 
@@ -227,9 +193,7 @@ def _list() -> None:
         ("aggregate=", [(each.name, each.about) for each in SCORERS.values()]),
         ("weighting=", [(each.name, each.about) for each in WEIGHTINGS.values()]),
     ):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(title)
-        table.add_column("", overflow="fold")
+        table = titled(title, "")
         for name, about in rows:
             table.add_row(Text(name, "green"), Text(about))
         console.print(table)
@@ -263,26 +227,13 @@ def _duration(seconds: float) -> str:
 
 def _print(results: dict[str, Any], output: Path) -> None:
     """Top-1 of every cell, what each gain is, what failed, and where the report is."""
-    from rich.table import Table
     from rich.text import Text
 
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import page
 
-    terminal = Console()
-    console = Console(highlight=False, width=None if terminal.is_terminal else 160)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("data set", "encoder", "method"):
-        table.add_column(title, overflow="fold")
-    for title in ("top-1", "95 % interval", "ECE"):
-        table.add_column(title, justify="right")
-    table.add_column("gain over one prompt")
-    reasons = {_place(gain): gain["reason"] for gain in results["gains"]}
-    for cell in results["cells"]:
-        name = Text(cell["method"], "dim" if results["methods"][cell["method"]]["control"] else "")
-        reason = Text(reasons.get(_place(cell), ""), _COLOURS.get(reasons.get(_place(cell), ""), ""))
-        table.add_row(Text(cell["set"]), Text(cell["encoder"]), name, *_figures(cell["metrics"]), reason)
+    console = page(width=160)
     if results["cells"]:
-        console.print(table)
+        console.print(_cells(results))
     for row in results["discoveries"]:
         console.print(
             f"{row['set']}, {row['method']}: cluster accuracy {row['cluster_accuracy']:.1%}, "
@@ -293,20 +244,43 @@ def _print(results: dict[str, Any], output: Path) -> None:
         if gain["reason"] != "no evidence":
             said = f"{gain['set']}, {gain['method']}: {gain['sentence']} {gain['few_draws']}"
             console.print(Text(said.strip()), soft_wrap=True)
-    for failure in results["failed"]:
-        said = f"not run: {failure['method']} on {failure['set']}: {failure['error']}"
+    for said in _left_out(results):
         say(printable(said, lines=True), err=True)
+    say(output / "report.html", err=True)
+
+
+def _cells(results: dict[str, Any]) -> Table:
+    from rich.text import Text
+
+    from vlcls.cli.console import titled
+
+    table = titled(
+        "data set", "encoder", "method", "top-1", "95 % interval", "ECE", "gain over one prompt",
+        right=(3, 4, 5),
+    )  # fmt: skip
+    reasons = {_place(gain): gain["reason"] for gain in results["gains"]}
+    for cell in results["cells"]:
+        name = Text(cell["method"], "dim" if results["methods"][cell["method"]]["control"] else "")
+        reason = reasons.get(_place(cell), "")
+        table.add_row(
+            Text(cell["set"]), Text(cell["encoder"]), name, *_figures(cell["metrics"]),
+            Text(reason, _COLOURS.get(reason, "")),
+        )  # fmt: skip
+    return table
+
+
+def _left_out(results: dict[str, Any]) -> Iterator[str]:
+    for failure in results["failed"]:
+        yield f"not run: {failure['method']} on {failure['set']}: {failure['error']}"
     for cell in results["cells"]:
         if cell["left_out"]:
-            say(
+            yield (
                 f"{cell['set']}: {cell['left_out']} images are left out for {cell['method']}, which was "
-                "trained on them",
-                err=True,
+                "trained on them"
             )
     for name, about in results["sets"].items():
         if about["unreadable"]:
-            say(f"{name}: {len(about['unreadable'])} images could not be read and are left out", err=True)
-    say(output / "report.html", err=True)
+            yield f"{name}: {len(about['unreadable'])} images could not be read and are left out"
 
 
 def _place(row: dict[str, Any]) -> tuple[str, str, str]:

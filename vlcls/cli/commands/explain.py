@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from enum import Enum
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
-    CLASSES,
-    OUTPUT,
-    AggregateOption,
-    Articles,
     Cache,
-    CleanNames,
-    Descriptors,
-    Device,
-    EncoderSpec,
-    LabelsFile,
-    LabelsText,
-    PhrasingOption,
-    PrecisionOption,
-    Templates,
-    Unlabelled,
-    WeightingOption,
-    built,
+    ClassOptions,
+    ModelOptions,
     found_sources,
-    saved,
+    of_classes,
+    of_output,
+    saved_or_built,
 )
-from vlcls.cli.output import json_text, opened, picture_to_write
+from vlcls.cli.output import json_text, leave, opened, picture_to_write
 from vlcls.cli.progress import bar, is_main_process
-from vlcls.cli.terminal import say, say_not_read
+from vlcls.cli.terminal import say
 from vlcls.errors import DescriptorError
 
 if TYPE_CHECKING:
@@ -49,70 +35,72 @@ if TYPE_CHECKING:
 _BAR = 24
 
 
-class EvidenceFormat(str, Enum):
-    text = "text"
-    jsonl = "jsonl"
+@dataclass(frozen=True)
+class ExplainOptions:
+    classifier: Annotated[
+        Path | None, of_classes(metavar="DIR", help="A classifier saved by `vlcls build`.")
+    ] = None
+    classes: Annotated[
+        list[str] | None,
+        of_output(
+            "--class", metavar="NAME",
+            help="Explain this class too, besides the best two. May be repeated.",
+        ),
+    ] = None  # fmt: skip
+    top: Annotated[int, of_output(min=1, help="Descriptors to show a class.")] = 8
+    save: Annotated[
+        Path | None,
+        of_output(
+            metavar="PATH", callback=picture_to_write,
+            help="Draw the class beside the runner-up, or beside the first --class: a .png, .svg or .pdf; "
+            "for several images a folder.",
+        ),
+    ] = None  # fmt: skip
+    heatmap: Annotated[
+        bool,
+        of_output(
+            "--heatmap",
+            help="Draw where the image matched the predicted class's best descriptor, too. Needs --save.",
+        ),
+    ] = False
+    heatmap_of: Annotated[
+        str | None, of_output(metavar="TEXT", help="The same, of this descriptor, or of any text.")
+    ] = None
+    format: Annotated[Literal["text", "jsonl"], of_output("--format", "-f", help="How to write it.")] = "text"
+
+    def check(self, images: int) -> None:
+        """Whether what is to be drawn can be, before any work."""
+        from vlcls.explain.picture import check_picture_path
+
+        if self.save is None and self.drawn:
+            raise typer.BadParameter("a heat map is drawn into the picture: say where with --save PATH")
+        if self.save is None or not self.save.suffix:
+            return
+        if images > 1:
+            raise typer.BadParameter(
+                f"--save {self.save} is one picture, and there are {images} images: give a folder"
+            )
+        check_picture_path(self.save)
+
+    @property
+    def drawn(self) -> bool:
+        return self.heatmap or self.heatmap_of is not None
+
+
+Images = Annotated[
+    list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, globs, or - for standard input.")
+]
 
 
 @command()
 def explain(
     context: typer.Context,
-    images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, globs, or - for standard input.")
-    ],
-    labels: LabelsText = None,
-    labels_file: LabelsFile = None,
-    templates: Templates = None,
-    descriptors: Descriptors = None,
-    phrasing: PhrasingOption = None,
-    aggregate: AggregateOption = None,
-    weighting: WeightingOption = None,
-    unlabelled: Unlabelled = None,
-    articles: Articles = None,
-    clean_names: CleanNames = True,
-    classifier: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="A classifier saved by `vlcls build`.", rich_help_panel=CLASSES),
-    ] = None,
-    encoder: EncoderSpec = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class", metavar="NAME", rich_help_panel=OUTPUT,
-            help="Explain this class too, besides the best two. May be repeated.",
-        ),
-    ] = None,
-    top: Annotated[
-        int, typer.Option("--top", min=1, help="Descriptors to show a class.", rich_help_panel=OUTPUT)
-    ] = 8,
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", rich_help_panel=OUTPUT, callback=picture_to_write,
-            help="Draw the class beside the runner-up, or beside the first --class: a .png, .svg or .pdf; "
-            "for several images a folder.",
-        ),
-    ] = None,
-    heatmap: Annotated[
-        bool,
-        typer.Option(
-            "--heatmap", rich_help_panel=OUTPUT,
-            help="Draw where the image matched the predicted class's best descriptor, too. Needs --save.",
-        ),
-    ] = False,
-    heatmap_of: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", rich_help_panel=OUTPUT, help="The same, of this descriptor, or of any text."
-        ),
-    ] = None,
-    format: Annotated[
-        EvidenceFormat, typer.Option("--format", "-f", help="How to write it.", rich_help_panel=OUTPUT)
-    ] = EvidenceFormat.text,
+    images: Images,
+    classes: ClassOptions,
+    model: ModelOptions,
+    own: ExplainOptions,
     cache: Cache = True,
-) -> None:  # fmt: skip
+) -> None:
     """Say why an image is given its class: which descriptors decided, and what the runner-up had.
 
     A descriptor's share is its part of the class's similarity; the shares add up to it. The bar and the last
@@ -126,68 +114,30 @@ def explain(
       vlcls explain photos/ --classifier saved/ --format jsonl | jq .rationale
     """
     from vlcls.explain import explain_images
-    from vlcls.explain.picture import check_picture_path
 
     sources = found_sources(images)
-    if save is not None and save.suffix and len(sources) > 1:
-        raise typer.BadParameter(
-            f"--save {save} is one picture, and there are {len(sources)} images: give a folder"
-        )
-    if save is not None and save.suffix:
-        check_picture_path(save)
-    if save is None and (heatmap or heatmap_of is not None):
-        raise typer.BadParameter("a heat map is drawn into the picture: say where with --save PATH")
-    if classifier is not None:
-        if (
-            labels
-            or labels_file
-            or templates
-            or descriptors
-            or phrasing
-            or aggregate
-            or weighting
-            or unlabelled
-        ):
-            raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
-        typed = context.get_parameter_source("encoder")
-        named = encoder if typed is not None and typed.name == "COMMANDLINE" else None
-        ready = saved(classifier, named, device, precision)
-    else:
-        ready = built(
-            labels, labels_file, templates, descriptors, phrasing, aggregate, articles, clean_names,
-            encoder, device, precision, cache, weighting, unlabelled,
-        )  # fmt: skip
-    if heatmap or heatmap_of is not None:
-        _check_heatmap(ready, heatmap_of)
+    own.check(len(sources))
+    ready = saved_or_built(context, own.classifier, classes, model, cache)
+    if own.drawn:
+        _check_heatmap(ready, own.heatmap_of)
     with bar("explaining", len(sources)) as progress:
-        explanations = explain_images(ready, sources, classes or (), cache=cache, progress=progress)
+        explanations = explain_images(ready, sources, own.classes or (), cache=cache, progress=progress)
     if not is_main_process():
         return
     with opened(None) as stream:
-        if format is EvidenceFormat.jsonl:
-            write_jsonl(explanations, stream)
-        else:
-            write_text(explanations, stream, top)
-    if save is not None:
-        wanted = heatmap or heatmap_of is not None
-        _save(explanations, sources, save, top, _overlays(ready, heatmap_of) if wanted else None)
-    failed = [each for each in explanations if each.error is not None]
-    for each in failed:
-        say_not_read(each.error)
-    if failed:
-        raise typer.Exit(SOME_IMAGES_FAILED)
+        write_jsonl(explanations, stream) if own.format == "jsonl" else write_text(
+            explanations, stream, own.top
+        )
+    if own.save is not None:
+        overlays = _overlays(ready, own.heatmap_of) if own.drawn else None
+        _save(explanations, sources, own.save, own.top, overlays)
+    leave([each.error for each in explanations if each.error is not None])
 
 
 def write_jsonl(explanations: Iterable[Explanation], stream: TextIO) -> None:
     """One object an image: label, rationale, and every class's evidence in full."""
     for each in explanations:
-        row: dict[str, Any] = {
-            "image": each.image,
-            "label": None,
-            "id": None,
-            "index": None,
-            "rationale": None,
-        }
+        row: dict[str, Any] = {"image": each.image, **dict.fromkeys(("label", "id", "index", "rationale"))}
         if each.error is None:
             best = each.predicted
             row |= {"label": best.label, "id": best.id, "index": best.index, "rationale": each.rationale}
@@ -199,9 +149,9 @@ def write_text(explanations: Sequence[Explanation], stream: TextIO, top: int) ->
     """For people: the rationale, bars for each class, and what separates the best two."""
     from rich.text import Text
 
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import page
 
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    console = page(stream)
     for place, each in enumerate(explanations):
         if each.error is not None:
             continue
@@ -236,13 +186,12 @@ def _print_class(console: Console, evidence: Evidence, widest: float, top: int) 
 
 def _print_templates(console: Console, templates: Sequence[tuple[str, float]], top: int) -> None:
     """What this image asked for, and what it had no use for."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("  template", overflow="fold", max_width=56)
-    table.add_column("weight", justify="right")
-    table.add_column("times its equal share", justify="right")
+    from vlcls.cli.console import titled
+
+    table = titled("  template", "weight", "times its equal share", right=(1, 2), header_style="dim")
+    table.columns[0].max_width = 56
     kept = templates if len(templates) <= top + 1 else [*templates[: top - 1], templates[-1]]
     for place, (name, weight) in enumerate(kept):
         if place == len(kept) - 1 and len(kept) < len(templates):
@@ -253,27 +202,19 @@ def _print_templates(console: Console, templates: Sequence[tuple[str, float]], t
 
 
 def _table(evidence: Evidence, widest: float, top: int) -> Table:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("  descriptor", overflow="fold", max_width=56)
-    for title in ("similarity", "share"):
-        table.add_column(title, justify="right")
-    table.add_column("part", min_width=_BAR)
-    table.add_column("", justify="right")
+    from vlcls.cli.console import titled
+
+    table = titled("  descriptor", "similarity", "share", "part", "", right=(1, 2, 4), header_style="dim")
+    table.columns[0].max_width, table.columns[3].min_width = 56, _BAR
     # Those that did most, for or against; and these from the best to the worst.
     chosen = sorted(evidence.contributions, key=lambda each: -abs(each.margin))[:top]
     for each in sorted(chosen, key=lambda each: -each.margin):
         length = round(_BAR * abs(each.margin) / widest) if widest else 0
         drawn = Text("█" * length, "green") if each.margin >= 0 else Text("░" * length, "red")
-        numbers = (
-            f"{each.similarity:.4f}",
-            _or_zero(f"{each.share:.4f}"),
-            drawn,
-            _or_zero(f"{each.margin:+.4f}"),
-        )
-        table.add_row(Text(f"  {each.text}"), *numbers)
+        share, margin = _or_zero(f"{each.share:.4f}"), _or_zero(f"{each.margin:+.4f}")
+        table.add_row(Text(f"  {each.text}"), f"{each.similarity:.4f}", share, drawn, margin)
     return table
 
 

@@ -2,107 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.learning import (
-    IMAGE_COLUMN,
-    LABEL_COLUMN,
-    Checkpointing,
-    Dataset,
-    Epochs,
-    ImageColumn,
-    ImagesPerStep,
-    LabelColumn,
-    LearningRate,
-    Patience,
-    Penalty,
-    ScheduleChoice,
-    ScheduleOption,
-    Seed,
-    SplitName,
-    Start,
-    TokensAtOnce,
+    LabelledOptions,
+    TrainingOptions,
     Validation,
-    Vectors,
-    VectorsChoice,
-    Warmup,
     embedded_images,
     epochs_bar,
-    found_images,
-    known_labels,
     starting_point,
-    typed_encoder,
 )
 from vlcls.cli.options import (
-    AggregateOption,
-    Articles,
     Cache,
-    CleanNames,
-    Descriptors,
-    Device,
-    EncoderSpec,
-    LabelsFile,
-    LabelsText,
+    ClassOptions,
+    ModelOptions,
     OutputFolder,
-    PhrasingOption,
-    PrecisionOption,
-    Templates,
-    WeightingOption,
-    saved,
+    of_classes,
 )
-from vlcls.cli.progress import is_main_process, status
-from vlcls.cli.terminal import say_not_read
+from vlcls.cli.output import leave
+from vlcls.cli.progress import is_main_process
 
 if TYPE_CHECKING:
     from vlcls.learning import NameLearning
 
+Start = Annotated[
+    Path | None,
+    of_classes(metavar="DIR", help="Start from a saved classifier (learned names too) in place of labels."),
+]
+Shots = Annotated[
+    str | None,
+    typer.Option(
+        show_default="all images", rich_help_panel="Learning",
+        help="Images a class to learn from; several numbers, 1,2,4, learn once for each.",
+    ),
+]  # fmt: skip
+#: All but --unlabelled.
+Classes = Annotated[
+    ClassOptions,
+    tuple(each.name for each in fields(ClassOptions) if each.name != "unlabelled"),
+]
+
 
 @command()
 def learn_names(
-    context: typer.Context,
-    dataset: Dataset,
-    output: OutputFolder,
-    labels: LabelsText = None,
-    labels_file: LabelsFile = None,
-    templates: Templates = None,
-    descriptors: Descriptors = None,
-    phrasing: PhrasingOption = None,
-    aggregate: AggregateOption = None,
-    weighting: WeightingOption = None,
-    articles: Articles = None,
-    clean_names: CleanNames = True,
-    classifier: Start = None,
-    split: SplitName = "train",
-    image_column: ImageColumn = IMAGE_COLUMN,
-    label_column: LabelColumn = LABEL_COLUMN,
-    encoder: EncoderSpec = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    shots: Annotated[
-        str | None,
-        typer.Option(
-            show_default="all images", rich_help_panel="Learning",
-            help="Images a class to learn from; several numbers, 1,2,4, learn once for each.",
-        ),
-    ] = None,
-    validation: Validation = None,
-    vectors: Vectors = VectorsChoice.tokens,
-    epochs: Epochs = 50,
-    learning_rate: LearningRate = 0.1,
-    schedule: ScheduleOption = ScheduleChoice.cosine,
-    warmup: Warmup = 0.0,
-    penalty: Penalty = 1.0,
-    patience: Patience = 10,
-    seed: Seed = 0,
-    batch_size: ImagesPerStep = 1024,
-    tokens_at_once: TokensAtOnce = 2048,
-    gradient_checkpointing: Checkpointing = False,
-    cache: Cache = True,
+    context: typer.Context, output: OutputFolder, classes: Classes, *, classifier: Start = None,
+    data: LabelledOptions, model: ModelOptions, shots: Shots = None, validation: Validation = None,
+    training: TrainingOptions, cache: Cache = True,
 ) -> None:  # fmt: skip
     """Learn the names of classes from labelled images; everything else stays as it is.
 
@@ -121,30 +71,15 @@ def learn_names(
       accelerate launch -m vlcls learn-names photos/ -o names/
     """
     numbers = _shots(shots)
-    with status("loading torch"):
-        from vlcls.learning import Training, learn_from_embeddings
+    from vlcls.learning import Training, learn_from_embeddings
 
-    settings = Training(
-        vectors.value, epochs, batch_size, learning_rate, schedule.value, warmup, penalty, patience, seed,
-        tokens_at_once, gradient_checkpointing,
-    )  # fmt: skip
-    start = None
-    if classifier is not None:
-        if labels or labels_file or templates or descriptors or phrasing or aggregate or weighting:
-            raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
-        start = saved(classifier, typed_encoder(context, encoder), device, precision)
-    images = found_images(
-        dataset, known_labels(start, labels, labels_file, clean_names), split, image_column, label_column
-    )
-    before = start or starting_point(
-        labels, labels_file, images.labels, templates, descriptors, phrasing, aggregate, weighting, articles,
-        clean_names, encoder, device, precision, cache,
-    )  # fmt: skip
+    settings = Training(**vars(training))
+    before, images = starting_point(context, classifier, classes, model, data, cache)
     embedded = embedded_images(images, before, cache)
     results: dict[int | None, NameLearning] = {}
     for number in numbers:
         folder = output if len(numbers) == 1 else output / f"{number}-shot"
-        with epochs_bar(epochs) as progress:
+        with epochs_bar(training.epochs) as progress:
             results[number] = learn_from_embeddings(
                 before, embedded, settings=settings, shots=number, validation=validation, folder=folder,
                 cache=cache, progress=progress,
@@ -153,10 +88,7 @@ def learn_names(
             results[number].save(folder)
     if is_main_process():
         _print(results, output)
-    for message in embedded.errors.values():
-        say_not_read(message)
-    if embedded.errors:
-        raise typer.Exit(SOME_IMAGES_FAILED)
+    leave(embedded.errors.values())
 
 
 def _shots(text: str | None) -> list[int | None]:
@@ -172,21 +104,10 @@ def _shots(text: str | None) -> list[int | None]:
 
 
 def _print(results: dict[int | None, NameLearning], output: Path) -> None:
-    from rich.table import Table
+    from vlcls.cli.console import page, titled
 
-    from vlcls.cli.console import Console
-
-    terminal = Console()
-    console = Console(highlight=False, width=None if terminal.is_terminal else 120)
+    console = page()
     for number, result in results.items():
-        parts = {name: rows for name, rows in vars(result.split).items() if len(rows)}
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("accuracy", "images", "plain names", "learned names"):
-            table.add_column(column, justify="left" if column == "accuracy" else "right")
-        for name, rows in parts.items():
-            figures = (result.accuracy(each, rows) or 0 for each in (result.before, result.classifier))
-            title = name.replace("_", " ").replace("train", "learned from")
-            table.add_row(title, str(len(rows)), *(f"{figure:.1%}" for figure in figures))
         said = "all images" if number is None else f"{number} shot{'s' if number > 1 else ''}"
         console.print(
             f"{said}: {len(result.learned)} of {len(result.classifier.labels)} names learned, epoch "
@@ -194,6 +115,12 @@ def _print(results: dict[int | None, NameLearning], output: Path) -> None:
             f"peak memory {result.peak_memory / 2**30:.2f} GiB",
             soft_wrap=True,
         )
+        table = titled("accuracy", "images", "plain names", "learned names", right=(1, 2, 3))
+        for name, rows in vars(result.split).items():
+            if len(rows):
+                figures = (result.accuracy(each, rows) or 0 for each in (result.before, result.classifier))
+                title = name.replace("_", " ").replace("train", "learned from")
+                table.add_row(title, str(len(rows)), *(f"{figure:.1%}" for figure in figures))
         console.print(table)
         console.print()
     first = output if len(results) == 1 else output / f"{next(iter(results))}-shot"

@@ -5,34 +5,24 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from vlcls.cli.command import command
-from vlcls.cli.commands.classify import SOME_IMAGES_FAILED
 from vlcls.cli.options import (
-    OUTPUT,
-    AggregateOption,
-    Articles,
     Cache,
-    CleanNames,
-    Device,
-    EncoderSpec,
+    ClassOptions,
     FormatOption,
-    LabelsFile,
-    LabelsText,
+    ModelOptions,
     Output,
-    PhrasingOption,
-    PrecisionOption,
-    Templates,
     built,
+    of_output,
 )
-from vlcls.cli.output import Format, chosen_format, json_text, opened
+from vlcls.cli.output import chosen_format, json_text, leave, opened
 from vlcls.cli.progress import bar, is_main_process, status
-from vlcls.cli.terminal import say_not_read
 from vlcls.files.terminal import csv_cells
 
 if TYPE_CHECKING:
@@ -41,33 +31,26 @@ if TYPE_CHECKING:
 _COLOURS = {"helps": "green", "hurts": "bold red", "never matters": "dim"}
 
 
+@dataclass(frozen=True)
+class AuditOptions:
+    images: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Labelled images: FOLDER/CLASS/ or FOLDER/GROUP/CLASS/.")
+    ]
+    alpha: Annotated[float, of_output(min=0, max=1, help="False discovery rate of the verdicts.")] = 0.05
+    top: Annotated[int, of_output(min=1, help="Rows from each end of the table.")] = 20
+    format: FormatOption = None
+    output: Output = None
+
+
 @command()
 def audit(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of descriptors, or a built-in set.")],
-    images: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Labelled images: FOLDER/CLASS/ or FOLDER/GROUP/CLASS/."),
+    classes: Annotated[
+        ClassOptions,
+        ("labels", "labels_file", "templates", "phrasing", "aggregate", "articles", "clean_names"),
     ],
-    labels: LabelsText = None,
-    labels_file: LabelsFile = None,
-    templates: Templates = None,
-    phrasing: PhrasingOption = None,
-    aggregate: AggregateOption = None,
-    articles: Articles = None,
-    clean_names: CleanNames = True,
-    encoder: EncoderSpec = None,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    alpha: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="False discovery rate of the verdicts.", rich_help_panel=OUTPUT),
-    ] = 0.05,
-    top: Annotated[
-        int,
-        typer.Option("--top", min=1, help="Rows from each end of the table.", rich_help_panel=OUTPUT),
-    ] = 20,
-    format: FormatOption = None,
-    output: Output = None,
+    model: ModelOptions,
+    own: AuditOptions,
     cache: Cache = True,
 ) -> None:
     """Say which descriptors help, hurt or never matter, over images whose classes are known.
@@ -83,12 +66,9 @@ def audit(
     """
     from vlcls.labelled import labelled_folder
 
-    kind = chosen_format(format, output, Format.table)
-    ready = built(
-        labels, labels_file, templates, file, phrasing, aggregate, articles, clean_names,
-        encoder, device, precision, cache,
-    )  # fmt: skip
-    labelled = labelled_folder(images, ready.labels)
+    kind = chosen_format(own.format, own.output)
+    ready = built(replace(classes, descriptors=file), model, cache)
+    labelled = labelled_folder(own.images, ready.labels)
     with status("loading torch"):
         from vlcls.classifiers.base import open_store
         from vlcls.explain import audit_descriptors
@@ -97,25 +77,21 @@ def audit(
         embedded = embed_labelled(labelled, ready.encoder, store=open_store(cache), progress=progress)
     with bar("leaving out", len(embedded)) as progress:
         result = audit_descriptors(
-            ready, embedded.embeddings, embedded.class_indices, alpha=alpha, progress=progress
+            ready, embedded.embeddings, embedded.class_indices, alpha=own.alpha, progress=progress
         )
-    if not is_main_process():
-        return
-    with opened(output) as stream:
-        _write(result, stream, kind, top, ready.labels.ids)
-    for message in embedded.errors.values():
-        say_not_read(message)
-    if embedded.errors:
-        raise typer.Exit(SOME_IMAGES_FAILED)
+    if is_main_process():
+        with opened(own.output) as stream:
+            _write(result, stream, kind, own.top, ready.labels.ids)
+        leave(embedded.errors.values())
 
 
-def _write(result: Audit, stream: TextIO, format: Format, top: int, ids: Sequence[str]) -> None:
+def _write(result: Audit, stream: TextIO, format: str, top: int, ids: Sequence[str]) -> None:
     pieces = sorted(result.pieces, key=_effect, reverse=True)
-    if format is Format.table:
+    if format == "table":
         write_table(result, pieces, stream, top)
         return
     rows = [_flat(piece, ids[piece.index]) for piece in pieces]
-    if format is Format.jsonl:
+    if format == "jsonl":
         stream.writelines(json_text(row) + "\n" for row in rows)
         return
     csv.writer(stream, lineterminator="\n").writerows(
@@ -142,45 +118,28 @@ def _flat(piece: PieceAudit, identifier: str) -> dict[str, Any]:
 
 def write_table(result: Audit, pieces: Sequence[PieceAudit], stream: TextIO, top: int) -> None:
     """For people: the most helpful first, the most harmful last."""
-    from rich.table import Table
     from rich.text import Text
 
-    from vlcls.cli.console import Console
+    from vlcls.cli.console import page, titled
 
-    terminal = stream.isatty()
-    console = Console(file=stream, highlight=False, width=None if terminal else 160)
+    console = page(stream, 160)
     counts = Counter(piece.verdict for piece in pieces)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     console.print(
         f"{result.images} images, accuracy {result.accuracy:.1%}; {len(pieces)} descriptors: {verdicts}\n"
     )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("class", "descriptor", "verdict"):
-        table.add_column(title, overflow="fold")
-    for title in (
-        "accuracy without",
-        "lost",
-        "gained",
-        "p",
-        "part if right",
-        "if wrong",
-        "inside",
-        "outside",
-    ):
-        table.add_column(title, justify="right")
+    table = titled(
+        "class", "descriptor", "verdict", "accuracy without", "lost", "gained", "p", "part if right",
+        "if wrong", "inside", "outside", right=range(3, 11),
+    )  # fmt: skip
     middle = len(pieces) - 2 * top
     for place, piece in enumerate(pieces):
         if middle > 1 and top <= place < top + middle:
             if place == top:
                 table.add_row("...", Text(f"{middle} between (--top, or --format csv)", "dim"))
             continue
-        colour = _COLOURS.get(piece.verdict, "")
-        table.add_row(
-            Text(piece.label),
-            Text(piece.text),
-            Text(piece.verdict, colour),
-            *_numbers(piece, result.accuracy),
-        )
+        verdict = Text(piece.verdict, _COLOURS.get(piece.verdict, ""))
+        table.add_row(Text(piece.label), Text(piece.text), verdict, *_numbers(piece, result.accuracy))
     console.print(table)
     console.print(
         "\naccuracy without: change in points if it is left out. lost, gained: images right only with it, "

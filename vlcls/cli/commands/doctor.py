@@ -1,0 +1,3 @@
+"""`vlcls doctor`."""
+
+from __future__ import annotations
