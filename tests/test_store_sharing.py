@@ -334,7 +334,7 @@ def test_a_forked_child_waits_for_none_of_its_parents_threads(tmp_path: Path):
     held.wait()
     child = os.fork()
     if child == 0:
-        partition.wait([key_of(1)])
+        partition.claims.wait([key_of(1)])
         with store.partition(ENCODER, "images") as mine:
             put(mine, [1, 2])
         os._exit(0 if served(mine, range(4)) == {0, 1, 2} else 1)
@@ -348,7 +348,7 @@ def test_a_forked_child_waits_for_none_of_its_parents_threads(tmp_path: Path):
         os.waitpid(child, 0)
     done.set()
     thread.join()
-    partition.release([key_of(1)])
+    partition.claims.release([key_of(1)])
     assert ended and status == 0
     assert served(store.partition(ENCODER, "images"), range(4)) == {0, 1, 2}
 

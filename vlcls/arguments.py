@@ -188,9 +188,8 @@ def whole_numbers(name: str, values: Any) -> list[int]:
 
 
 def _said(value: Any) -> str:
-    if (
-        isinstance(value, int) and value.bit_length() > 1000
-    ):  # Python does not even print those of 4,300 digits
+    # Python does not even print those of 4,300 digits.
+    if isinstance(value, int) and value.bit_length() > 1000:
         return "a number of hundreds of digits"
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)

@@ -228,10 +228,10 @@ def _encoded_once(
                 rows.update(zip(mine, new, strict=True))
         finally:
             if partition is not None:
-                partition.release(mine)
+                partition.claims.release(mine)
         if partition is not None and len(rows) < len(keys):
             others = [key for key in keys if key not in rows]
-            partition.wait(others)
+            partition.claims.wait(others)
             found = zip(others, partition.get_many(others), strict=True)
             rows.update((key, torch.from_numpy(row)) for key, row in found if row is not None)
     return rows, encoded
@@ -245,9 +245,7 @@ def _read(source: ImageSource, encoder: Encoder, partition: Partition | None, mi
         return _Read(source.name, loaded.key, encoder.preprocess(decode(loaded, min_side=min_side)))
     except ImageError as error:
         return _Read(source.name, error=str(error))
-    except (
-        Exception
-    ) as error:  # whatever a model's own preprocessing makes of one image must not stop the rest
+    except Exception as error:  # a model's own preprocessing of one image must not stop the rest
         return _Read(source.name, error=f"{source.name}: {type(error).__name__} in preprocessing: {error}")
 
 

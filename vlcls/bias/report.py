@@ -202,20 +202,12 @@ def find_bias(
         changes = changes_without(pieces, scored.images.cpu(), shown.class_indices.numpy())
         left_out = _left_out(reliance, pieces, changes[1])
         removals = int(((pieces.weights > 0) & ~pieces.alone).sum())
+    suggestions = suggest_removals(*own, names=shown.names, changes=changes, alpha=share, seed=seed)
     return BiasReport(
-        split,
-        tagger,
-        _accuracies(right, shown),
-        failures,
-        reliance,
-        suggest_removals(*own, names=shown.names, changes=changes, alpha=share, seed=seed),
-        shown.names,
-        alpha,
-        folded(failures.modes, right, shown.class_indices, tags, least=least),
-        removals,
-        left_out,
+        split, tagger, _accuracies(right, shown), failures, reliance, suggestions, shown.names, alpha,
+        folded(failures.modes, right, shown.class_indices, tags, least=least), removals, left_out,
         _mistakes(predicted, shown.class_indices.numpy(), len(classifier.labels)),
-    )
+    )  # fmt: skip
 
 
 def check_held_out(

@@ -107,9 +107,7 @@ class NameSpread:
         counts = np.array([self._counts[name] for name in names], dtype=np.float64)
         sums = np.stack([self._sums[name] for name in names])
         total = int(counts.sum())
-        within = (sums**2).sum(
-            1
-        ) - counts  # of all ordered pairs of two images; a unit row's with itself is 1
+        within = (sums**2).sum(1) - counts  # of ordered pairs of two images; a row's with itself is 1
         pairs = counts * (counts - 1)
         apart = total**2 - (counts**2).sum()
         between = ((sums.sum(0) ** 2).sum() - (sums**2).sum()) / apart if apart else None

@@ -228,23 +228,16 @@ def _pixels(tensor: Any, where: str) -> Any:
     import torch
 
     shape = " x ".join(map(str, tensor.shape)) or "no axes"
-    what = next(
-        (
-            word
-            for word, is_so in (
-                ("without data (meta)", tensor.is_meta),
-                ("sparse", tensor.layout is not torch.strided),
-                ("complex", tensor.is_complex()),
-                ("quantised", tensor.is_quantized),
+    for what, is_so in (
+        ("without data (meta)", tensor.is_meta),
+        ("sparse", tensor.layout is not torch.strided),
+        ("complex", tensor.is_complex()),
+        ("quantised", tensor.is_quantized),
+    ):
+        if is_so:
+            raise ImageError(
+                f"{where}: a tensor that is {what} holds no pixels: give a dense one of uint8 or float"
             )
-            if is_so
-        ),
-        None,
-    )
-    if what:
-        raise ImageError(
-            f"{where}: a tensor that is {what} holds no pixels: give a dense one of uint8 or float"
-        )
     if tensor.ndim == 1:
         raise ImageError(
             f"{where}: a tensor of {shape} numbers is no image; embeddings go in one Tensor [N, D], as "

@@ -142,16 +142,9 @@ def learn_from_embeddings(
     earlier = before.fitted if before.prompts.learned else Fitted()
     classifier.fitted = earlier | Fitted.on([embedded.keys[row] for row in seen if embedded.keys], len(seen))
     return NameLearning(
-        classifier,
-        before.with_prompts(prompts, cache=cache),
-        learned,
-        embedded,
-        split,
-        state.history,
-        state.best_epoch,
-        settings,
-        peak_memory(before.encoder.device),
-    )
+        classifier, before.with_prompts(prompts, cache=cache), learned, embedded, split, state.history,
+        state.best_epoch, settings, peak_memory(before.encoder.device),
+    )  # fmt: skip
 
 
 def _of_classes(prompts: PromptSet, indices: Sequence[int]) -> PromptSet:

@@ -99,16 +99,11 @@ def base_to_novel(
         return Accuracies(*(_accuracy(classifier, embedded, rows, some) for rows, some in pairs))
 
     every = list(range(len(before.labels)))
-    after = learning.classifier
+    was, now = learning.before, learning.classifier
     return BaseToNovel(
-        tuple(base),
-        tuple(novel),
-        tested(learning.before, (base, novel)),
-        tested(after, (base, novel)),
-        tested(learning.before, (every, every)),
-        tested(after, (every, every)),
-        learning,
-    )
+        tuple(base), tuple(novel), tested(was, (base, novel)), tested(now, (base, novel)),
+        tested(was, (every, every)), tested(now, (every, every)), learning,
+    )  # fmt: skip
 
 
 def _accuracy(

@@ -125,16 +125,11 @@ async def describe_async(
     server = Server(base_url, timeout, retries)
     try:
         with AnswerLog(None if log is None else Path(log).expanduser()) as known:
+            asking = Asking(model, style, temperature=temperature, max_tokens=max_tokens)
             session = _Session(
-                labels,
-                known.settings.applied(Asking(model, style, temperature=temperature, max_tokens=max_tokens)),
-                known,
-                server,
-                asyncio.Semaphore(concurrency),
-                max(1, tries),
-                retry_failed,
-                progress or (lambda classes, tokens: None),
-            )
+                labels, known.settings.applied(asking), known, server, asyncio.Semaphore(concurrency),
+                max(1, tries), retry_failed, progress or (lambda classes, tokens: None),
+            )  # fmt: skip
             return await session.run(asked, _about(model, style, instructions, siblings is not None))
     finally:
         await server.close()

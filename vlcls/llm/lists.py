@@ -156,17 +156,15 @@ def _symbol_end(text: str) -> int:
 def _marked(lines: list[_Line], is_other: Callable[[str], bool]) -> list[str]:
     parents = _parents(lines)
     entries: list[str] = []
-    final = skipping = False
-    continues = False
+    before: list[str] = []
+    skipping = continues = False
     for number, line in enumerate(lines):
         heading = line.heading
         if heading is not None or number in parents:
             title = heading if heading is not None else line.text.strip("*_ ")
             skipping, continues = bool(_ASIDE.fullmatch(title)) or is_other(title), False
             if _FINAL.fullmatch(title):
-                final, kept_before = True, entries
-                entries = []
-                entries_before = kept_before
+                before, entries = entries, []
             continue
         if skipping:
             continue
@@ -178,7 +176,7 @@ def _marked(lines: list[_Line], is_other: Callable[[str], bool]) -> list[str]:
             entries[-1] += f" {line.text}"
         else:
             continues = False
-    return entries if entries or not final else entries_before
+    return entries or before
 
 
 def _parents(lines: list[_Line]) -> set[int]:

@@ -36,9 +36,8 @@ def is_about(said: str, name: str, others: Sequence[str]) -> bool:
     other = any(is_same(said, each) for each in others)
     if not other and re.search(rf"\b{re.escape(wanted)}(?:s|es)?\b", plain):
         longer = [_folded(each) for each in others if wanted in _folded(each)]
-        if not any(
-            each in plain for each in longer
-        ):  # "Bengal tiger" for "tiger", not "polar bear" for "bear"
+        # "Bengal tiger" for "tiger", not "polar bear" for "bear".
+        if not any(each in plain for each in longer):
             return True
     return not other and said.isascii() != name.isascii()  # the name in another script
 

@@ -84,7 +84,7 @@ class Partition:
         self._lock = threading.RLock()  # whoever changes the tables above
         self._reading = threading.Lock()  # one looks for new shards, the others wait
         self._writing = threading.RLock()  # one writes
-        self._claims = Claims()
+        self.claims = Claims()
 
     def __len__(self) -> int:
         with self._lock:
@@ -227,19 +227,12 @@ class Partition:
     # ---- one thread encodes, the others wait -----------------------------------------------------------
 
     def claim(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Those of the keys that the caller is to encode: not known, nor claimed. See `Claims`."""
+        """Those of the keys that the caller is to encode: not known, nor claimed; `claims` releases them,
+        encoded or not, and waits for others'."""
         with self._lock:
             known = self._index.find(as_keys(keys))[0] >= 0
             new = [key for key, stored in zip(keys, known.tolist(), strict=True) if not stored]
-            return self._claims.claim([key for key in new if key not in self._pending])
-
-    def release(self, keys: Sequence[bytes]) -> None:
-        """Give claims back, encoded or not, and let go on who waits for them."""
-        self._claims.release(keys)
-
-    def wait(self, keys: Sequence[bytes]) -> None:
-        """Wait until nobody encodes any of the keys."""
-        self._claims.wait(keys)
+            return self.claims.claim([key for key in new if key not in self._pending])
 
     # ---- writing ---------------------------------------------------------------------------------------
 

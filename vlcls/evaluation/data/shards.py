@@ -157,9 +157,7 @@ def _samples(path: Path) -> Iterator[Sample]:
     labels: dict[str, tuple[str, bytes]] = {}
     with open_regular(path, EvaluationError) as file:
         try:
-            with tarfile.open(
-                fileobj=file, mode="r:"
-            ) as shard:  # compressed ones have no places to read from
+            with tarfile.open(fileobj=file, mode="r:") as shard:  # packed ones have no places to read from
                 for member in shard:
                     if member.size < 0:  # which would send the reader back, again and again
                         raise EvaluationError(f"{path}: {printable(member.name)} is of {member.size} bytes")
