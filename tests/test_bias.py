@@ -28,6 +28,7 @@ from vlcls.bias import (
 )
 from vlcls.bias.deals import dealt, reached
 from vlcls.bias.suggestions import changes_without
+from vlcls.bias.summary import report_to_json
 from vlcls.classifiers.base import unit_rows
 from vlcls.classifiers.scorers import SCORERS
 from vlcls.classifiers.weighting import Weighting
@@ -92,7 +93,7 @@ def test_a_report_is_plain_data():
     made = planted_set(0, per_cell=40)
     report = report_of(made, 0)
     labels = made.classifier.labels.reported
-    data = json.loads(json.dumps(report.to_json(labels)))
+    data = json.loads(json.dumps(report_to_json(report, labels)))
     held = json.loads(json.dumps(check_held_out(report, made.classifier, made.images).to_json(labels)))
     assert data["shown"] + data["held_out"] == len(made.images) and data["accuracies"][0]["count"] == 240
     assert {"text", "predicted"} <= set(data["suggestions"][0])
@@ -164,7 +165,7 @@ def test_reliance_against_slow_loops(aggregate):
     classifier, rows, truth, groups = ragged(aggregate)
     found = descriptor_reliance(classifier, rows, truth, groups, alpha=1.0, least=3, deals=30)
     pieces = Pieces(classifier)
-    similarities = pieces.similarities(unit_rows(rows, "").double()).numpy()
+    similarities = pieces.look(unit_rows(rows, "").double()).similarities.numpy()
     values = similarities - np.sort(similarities, axis=1)[:, (similarities.shape[1] - 1) // 2][:, None]
     expected = {}
     for piece, index in enumerate(pieces.places.tolist()):

@@ -23,7 +23,7 @@ from vlcls.bias import (
     joined_tags,
 )
 from vlcls.bias.folding import folded
-from vlcls.bias.summary import conclusion, empty_searches
+from vlcls.bias.summary import conclusion, empty_searches, report_to_json
 from vlcls.labelled import LabelledEmbeddings
 
 LABELS = ("diving", "pole vaulting", "racing")
@@ -160,7 +160,7 @@ def test_a_planted_failure_is_told_once(report: BiasReport):
     assert [mode.words for mode in cows] == [("yellow sand",)]
     others = {report.failures.modes[place].words for place in report.folds[0][1:]}
     assert {("place: beach",), ("place: desert",)} <= others
-    data = report.to_json(("cow", "horse", "sheep"))["failure_modes"]["found"]
+    data = report_to_json(report, ("cow", "horse", "sheep"))["failure_modes"]["found"]
     assert data[0]["words"] == ["yellow sand"] and len(data[0]["folded"]) == len(others)
     assert data[0]["taken_for"][0]["images"] > 0 and data[0]["taken_for"][0]["label"] in ("horse", "sheep")
 
@@ -210,7 +210,7 @@ def test_an_empty_search_says_what_was_tried():
     )
     said = conclusion(found, ("cow", "horse", "sheep"))
     assert said.startswith("In short: no single word helps by being left out; the most frequent mistake is ")
-    data = found.to_json(("cow", "horse", "sheep"))
+    data = report_to_json(found, ("cow", "horse", "sheep"))
     assert data["conclusion"] == said and data["empty_searches"] == [left, depends, modes]
     # Nothing to describe failures with, and too few images to compare.
     none = find_bias(made.classifier, without_groups(made.images))

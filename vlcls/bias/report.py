@@ -92,40 +92,6 @@ class BiasReport:
         """Nothing was found."""
         return not (self.failures.modes or self.reliance.found or self.suggestions)
 
-    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
-        """Plain data; `labels` are the classifier's `labels.reported`."""
-        from vlcls.bias.summary import conclusion, empty_searches
-
-        modes = [mode_to_json(mode, labels, self.names) for mode in self.failures.modes]
-        return {
-            "shown": len(self.split.shown),
-            "held_out": len(self.split.held_out),
-            "seed": self.split.seed,
-            "alpha": self.alpha,
-            "accuracies": [each.to_json() for each in self.accuracies],
-            "suggestions": [each.to_json() for each in self.suggestions],
-            "reliance": {
-                "tested": self.reliance.tested,
-                "found": [
-                    each.to_json() | {"left_out": vars(self.left_out[each.index, each.text])}
-                    for each in self.reliance.found
-                ],
-            },
-            "failure_modes": {
-                "words": list(self.failures.words),
-                "tried": list(self.failures.tried),
-                "tested": self.failures.tested,
-                "complete_to": self.failures.complete_to,
-                "found": as_folded(modes, self.folds),
-            },
-            "mistakes": [
-                {"class": labels[truth], "taken_for": labels[given], "images": count, "of": images}
-                for truth, given, count, images in self.mistakes
-            ],
-            "empty_searches": empty_searches(self),
-            "conclusion": conclusion(self, labels),
-        }
-
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:

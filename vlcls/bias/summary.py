@@ -1,17 +1,48 @@
-"""A report in plain sentences: what was searched in vain, and what it all comes to."""
+"""A report as plain data and in plain sentences: what was searched in vain, and what it all comes to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
+from vlcls.bias.report import BiasReport, as_folded, mode_to_json
 from vlcls.files.terminal import counted
-
-if TYPE_CHECKING:
-    from vlcls.bias.report import BiasReport
 
 #: Words that a sentence lists.
 _WORDS = 12
+
+
+def report_to_json(report: BiasReport, labels: Sequence[str]) -> dict[str, Any]:
+    """Plain data; `labels` are the classifier's `labels.reported`."""
+    modes = [mode_to_json(mode, labels, report.names) for mode in report.failures.modes]
+    return {
+        "shown": len(report.split.shown),
+        "held_out": len(report.split.held_out),
+        "seed": report.split.seed,
+        "alpha": report.alpha,
+        "accuracies": [each.to_json() for each in report.accuracies],
+        "suggestions": [each.to_json() for each in report.suggestions],
+        "reliance": {
+            "tested": report.reliance.tested,
+            "found": [
+                each.to_json() | {"left_out": vars(report.left_out[each.index, each.text])}
+                for each in report.reliance.found
+            ],
+        },
+        "failure_modes": {
+            "words": list(report.failures.words),
+            "tried": list(report.failures.tried),
+            "tested": report.failures.tested,
+            "complete_to": report.failures.complete_to,
+            "found": as_folded(modes, report.folds),
+        },
+        "mistakes": [
+            {"class": labels[truth], "taken_for": labels[given], "images": count, "of": images}
+            for truth, given, count, images in report.mistakes
+        ],
+        "empty_searches": empty_searches(report),
+        "conclusion": conclusion(report, labels),
+    }
 
 
 def empty_searches(report: BiasReport) -> list[str]:

@@ -22,9 +22,11 @@ def write_json(
     report: BiasReport, held: HeldOut | None, shapes: Shapes, name: str, classes: Labels, stream: TextIO
 ) -> None:
     """All that was found, and the ids of the classes; "held_out_figures" only if they were asked for."""
+    from vlcls.bias.summary import report_to_json
+
     labels = classes.reported
     ids = [{"label": label, "id": own} for label, own in zip(labels, classes.ids, strict=True)]
-    found: dict[str, Any] = {"set": name, "classes": ids, **report.to_json(labels)}
+    found: dict[str, Any] = {"set": name, "classes": ids, **report_to_json(report, labels)}
     if held is not None:
         found["held_out_figures"] = held.to_json(labels)
     if shapes:
