@@ -134,12 +134,14 @@ def test_every_kind_has_prompts_for_every_class():
             with pytest.raises(EvaluationError, match="no prompts"):
                 method.prompts(CONTEXT, 0)
             continue
-        assert len(method.seeds) == (SEEDS if kind.random else 1) and method.about.endswith((".", ")."))
+        assert len(method.seeds) == (SEEDS if kind.source.random else 1) and method.about.endswith(
+            (".", ").")
+        )
         prompts = method.prompts(CONTEXT, 0)
         assert set(prompts.class_indices) == {0, 1, 2}
         again, other = method.prompts(CONTEXT, 0), method.prompts(CONTEXT, 1)
-        assert again == prompts and (other != prompts) == kind.random, name
-        assert (prompts_hash([prompts]) == prompts_hash([other])) != kind.random
+        assert again == prompts and (other != prompts) == kind.source.random, name
+        assert (prompts_hash([prompts]) == prompts_hash([other])) != kind.source.random
 
 
 def test_the_texts_of_some():

@@ -9,6 +9,8 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +148,10 @@ BROKEN = {
 }
 
 
+#: For plugins that look back.
+REGISTRIES: list[Registry[Toy]] = []  # type: ignore[type-var]
+
+
 def write_plugin(site: Path, name: str, code: str | None, group: str) -> None:
     """What `pip install` leaves of a package with one entry point, whose module is `code`."""
     module, info = f"plugin_{name.replace(' ', '_')}", site / f"{name.replace(' ', '_')}-1.dist-info"
@@ -193,10 +199,13 @@ def test_plugins_wait_for_a_name_that_is_not_known(tmp_path, monkeypatch):
 
 
 def test_a_plugin_may_look_at_the_registry_that_takes_it(tmp_path, monkeypatch):
-    code = "from test_plugins import Toy; from vlcls.encoders.families import FAMILIES\n"
-    write_plugin(tmp_path, "curious", code + "PART = Toy(f'{len(FAMILIES)}')", "vlcls.toys")
+    code = "import test_plugins; PART = test_plugins.Toy(f'{len(test_plugins.REGISTRIES[0])} before')"
+    write_plugin(tmp_path, "curious", code, "vlcls.toys")
     registry = toys(tmp_path, monkeypatch)
-    assert list(registry) == ["own", str(len(FAMILIES))]
+    monkeypatch.setattr(sys.modules[__name__], "REGISTRIES", [registry])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(registry) == ["own", "1 before"]
 
 
 def test_no_name_is_taken_twice_and_a_registry_without_plugins_has_none():
@@ -205,6 +214,16 @@ def test_no_name_is_taken_twice_and_a_registry_without_plugins_has_none():
     with pytest.raises(VlclsError, match="there is a toy called 'own' already"):
         registry.register(Toy("own"))
     assert dict(registry) == {"own": Toy("own")}
+
+
+def test_what_families_name_is_there():
+    for family in FAMILIES.values():
+        heat = family.heat
+        assert heat is None or (heat.tower is None) != (heat.own is None)
+        for function in (family.load, family.reference, heat and heat.tower, heat and heat.own):
+            if isinstance(function, partial):
+                module, _, name = function.args[0].partition(":")
+                assert callable(getattr(import_module(module), name))
 
 
 def test_the_groups_are_those_that_the_docs_name():

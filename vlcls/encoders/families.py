@@ -65,7 +65,8 @@ class Family:
         heat: See `HeatMaps`.
         folder: The spec behind the colon -> the local folder that it names; None for any other place.
         needs: Packages that have to be there, and
-        extra: the extra of vlcls that brings them.
+        extra: the extra of vlcls that brings them. A plugin leaves both empty: its package depends on what it
+            needs.
     """
 
     name: str

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vlcls.classifiers.fitted import Fitted
 from vlcls.classifiers.weighting import WEIGHTINGS
@@ -49,6 +49,8 @@ class NameFinder:
     find: Callable[[Options, Encoder, bool | str | Path], NamingMethod]
     options: Mapping[str, Check] = field(default_factory=dict)
     check: Callable[[Options], None] = lambda options: None
+    random: ClassVar[bool] = False
+    described: ClassVar[bool] = False
 
 
 def _weights_fitted(options: Options) -> Fitted:
@@ -79,14 +81,6 @@ class MethodKind:
     @property
     def about(self) -> str:
         return self.title or self.source.about
-
-    @property
-    def random(self) -> bool:
-        return isinstance(self.source, PromptSource) and self.source.random
-
-    @property
-    def described(self) -> bool:
-        return isinstance(self.source, PromptSource) and self.source.described
 
 
 METHODS = Registry(MethodKind, "method", EvaluationError, "vlcls.methods")

@@ -140,7 +140,7 @@ def parse_method(spec: str, *, control: bool = False) -> Method:
     name, options = parse_spec(spec)
     kind = method_kinds().get(name) or METHODS.find(name)
     check_options(spec, kind, options)
-    seeds = float(options.get("seeds", SEEDS if kind.random else 1))
+    seeds = float(options.get("seeds", SEEDS if kind.source.random else 1))
     return Method(spec, kind, {**kind.fixed, **options}, tuple(range(int(seeds))), control)
 
 
@@ -151,11 +151,11 @@ def with_controls(methods: Sequence[Method]) -> list[Method]:
     """
     if all(method.finds_names for method in methods):
         return list(methods)
-    uses = any(method.kind.described or "descriptors" in method.options for method in methods)
+    uses = any(method.kind.source.described or "descriptors" in method.options for method in methods)
     have = {method.reference for method in methods}
     result: list[Method] = list(methods)
     for name, kind in METHODS.items():
-        if kind.reference is None or kind.reference in have or (kind.described and not uses):
+        if kind.reference is None or kind.reference in have or (kind.source.described and not uses):
             continue
         result.append(parse_method(name, control=True))
     return result
