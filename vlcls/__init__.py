@@ -68,38 +68,12 @@ _HOMES = {
 }
 
 __all__ = [
-    "Cased",
-    "Classification",
-    "Classifier",
-    "EmbeddingStore",
-    "Encoder",
-    "Explanation",
-    "Labels",
-    "NameLearning",
-    "Naming",
-    "Prediction",
-    "Prompt",
-    "PromptClassifier",
-    "PromptSet",
-    "Training",
-    "VlclsError",
-    "VlclsWarning",
-    "__version__",
-    "audit_descriptors",
-    "build_captions",
-    "build_classifier",
-    "classifier_from_embeddings",
-    "discover",
-    "evaluate",
-    "explain_images",
-    "labelled_folder",
-    "learn_names",
-    "load",
-    "load_encoder",
-    "open_captions",
-    "read_captions",
-    "weigh_templates",
-]
+    "Cased", "Classification", "Classifier", "EmbeddingStore", "Encoder", "Explanation", "Labels",
+    "NameLearning", "Naming", "Prediction", "Prompt", "PromptClassifier", "PromptSet", "Training",
+    "VlclsError", "VlclsWarning", "__version__", "audit_descriptors", "build_captions", "build_classifier",
+    "classifier_from_embeddings", "discover", "evaluate", "explain_images", "labelled_folder", "learn_names",
+    "load", "load_encoder", "open_captions", "read_captions", "weigh_templates",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

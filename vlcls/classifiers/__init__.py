@@ -15,15 +15,9 @@ if TYPE_CHECKING:
     from vlcls.classifiers.zpe import weigh_templates
 
 __all__ = [
-    "Classification",
-    "Classifier",
-    "Prediction",
-    "PromptClassifier",
-    "build_classifier",
-    "classifier_from_embeddings",
-    "load",
-    "weigh_templates",
-]
+    "Classification", "Classifier", "Prediction", "PromptClassifier", "build_classifier",
+    "classifier_from_embeddings", "load", "weigh_templates",
+]  # fmt: skip
 
 _HOMES = {"load": "loading", "weigh_templates": "zpe"} | dict.fromkeys(__all__[:3], "base")
 

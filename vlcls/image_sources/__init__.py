@@ -15,19 +15,7 @@ from vlcls.image_sources.kinds import (
 from vlcls.image_sources.sources import DatasetRow, ImageSource, base64_bytes
 
 __all__ = [
-    "NOT_DECODABLE",
-    "DatasetRow",
-    "ImageSource",
-    "as_sources",
-    "base64_bytes",
-    "find_images",
-    "image_extensions",
-    "is_array",
-    "is_missing",
-    "is_system_folder",
-    "is_tensor",
-    "path_beside",
-    "plugin_of",
-    "register_plugins",
-    "unknown_type",
-]
+    "NOT_DECODABLE", "DatasetRow", "ImageSource", "as_sources", "base64_bytes", "find_images",
+    "image_extensions", "is_array", "is_missing", "is_system_folder", "is_tensor", "path_beside", "plugin_of",
+    "register_plugins", "unknown_type",
+]  # fmt: skip

@@ -9,12 +9,6 @@ from vlcls.labelled.places import class_places, value_places
 from vlcls.labelled.rows import labelled_dataset
 
 __all__ = [
-    "FOLDER_GROUP",
-    "LabelledEmbeddings",
-    "LabelledImages",
-    "class_places",
-    "embed_labelled",
-    "labelled_dataset",
-    "labelled_folder",
-    "value_places",
-]
+    "FOLDER_GROUP", "LabelledEmbeddings", "LabelledImages", "class_places", "embed_labelled",
+    "labelled_dataset", "labelled_folder", "value_places",
+]  # fmt: skip

@@ -7,14 +7,6 @@ from vlcls.learning.split import ShotSplit, split_shots
 from vlcls.learning.training import Examples, Training
 
 __all__ = [
-    "REPORT",
-    "Epoch",
-    "Examples",
-    "NameLearning",
-    "ShotSplit",
-    "Training",
-    "learn_from_embeddings",
-    "learn_names",
-    "read_report",
-    "split_shots",
-]
+    "REPORT", "Epoch", "Examples", "NameLearning", "ShotSplit", "Training", "learn_from_embeddings",
+    "learn_names", "read_report", "split_shots",
+]  # fmt: skip

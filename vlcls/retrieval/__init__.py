@@ -8,11 +8,6 @@ from vlcls.retrieval.opening import open_captions
 from vlcls.retrieval.sources import read_captions
 
 __all__ = [
-    "BuildReport",
-    "CaptionDatabase",
-    "DatabaseInfo",
-    "Found",
-    "build_captions",
-    "open_captions",
+    "BuildReport", "CaptionDatabase", "DatabaseInfo", "Found", "build_captions", "open_captions",
     "read_captions",
-]
+]  # fmt: skip

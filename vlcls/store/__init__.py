@@ -18,15 +18,6 @@ from vlcls.store.partition import Partition
 from vlcls.store.shards import KEY_BYTES, Identity, Kind, text_key
 
 __all__ = [
-    "KEY_BYTES",
-    "BadShard",
-    "Cleared",
-    "EmbeddingStore",
-    "Identity",
-    "Kind",
-    "Partition",
-    "PartitionInfo",
-    "Verified",
-    "default_root",
-    "text_key",
-]
+    "KEY_BYTES", "BadShard", "Cleared", "EmbeddingStore", "Identity", "Kind", "Partition", "PartitionInfo",
+    "Verified", "default_root", "text_key",
+]  # fmt: skip

@@ -10,17 +10,13 @@ from pathlib import Path
 from vlcls import demo
 from vlcls.errors import EvaluationError, LabelError
 from vlcls.evaluation.data.class_names import (
-    CURATED,
     GivenLabels,
     check_labels,
-    curated_labels,
     given_labels,
-    shared_classes,
 )
-from vlcls.evaluation.data.corrupted_sets import CORRUPTIONS, corrupted
 from vlcls.evaluation.data.hf_sets import BUILDERS, HubRows, load_saved, load_split, open_rows
 from vlcls.evaluation.data.layouts import layout_of, subfolders
-from vlcls.evaluation.data.parts import EvaluationSet, LabelledPart, joined_parts, listed, restricted
+from vlcls.evaluation.data.parts import EvaluationSet, joined_parts, listed
 from vlcls.evaluation.data.shards import (
     CLASS_NAMES,
     TEMPLATES,
@@ -36,19 +32,6 @@ from vlcls.labelled import LabelledImages, labelled_folder
 from vlcls.labelled.rows import one_class_each
 from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
 from vlcls.labels import Labels
-
-__all__ = [
-    "CORRUPTIONS",
-    "CURATED",
-    "EvaluationSet",
-    "LabelledPart",
-    "check_labels",
-    "corrupted",
-    "curated_labels",
-    "open_set",
-    "restricted",
-    "shared_classes",
-]
 
 #: The packaged photographs with their true labels.
 DEMO = "builtin:demo"
