@@ -199,12 +199,13 @@ def test_exit_codes_say_what_was_not_run(
 
 
 def test_corruptions_are_measured_and_never_called_mce(data: Path, clip: Encoder, tmp_path: Path):
+    from vlcls.evaluation.data.suites import CorruptionRun
     from vlcls.evaluation.run.api import plan_of
     from vlcls.evaluation.run.harness import run
-    from vlcls.evaluation.run.plan import Corruptions, Plan
+    from vlcls.evaluation.run.plan import Plan
 
     plan = plan_of(data / "photo", "photo", clip, controls=False, cache=False)
-    some = Corruptions("photo", ("brightness", "contrast"), (1, 5))
+    some = CorruptionRun(set="photo", names=("brightness", "contrast"), severities=(1, 5))
     results = run(Plan(plan.sets, plan.methods, plan.encoders, corruptions=(some,), cache=False), tmp_path)
     (row,) = results["corruptions"]
     assert set(row["errors"]) == {"brightness", "contrast"} and "unnormalised" in row["name"]

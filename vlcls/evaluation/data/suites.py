@@ -129,7 +129,7 @@ class CorruptionRun(_Part):
     """
 
     set: str
-    names: tuple[str, ...] = Field(CORRUPTIONS, strict=False)  # of a list that `_all` has looked at
+    names: tuple[str, ...] = Field(default=CORRUPTIONS, strict=False)  # of a list that `_all` has looked at
     severities: tuple[int, ...] = tuple(range(1, SEVERITIES + 1))
     seed: int = 0
 

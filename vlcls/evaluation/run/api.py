@@ -12,11 +12,12 @@ from vlcls.classifiers.weighting import WEIGHTINGS, shared_templates
 from vlcls.descriptors import read_descriptors
 from vlcls.errors import EvaluationError, TemplateError, VlclsError
 from vlcls.evaluation.data import open_set, shared_classes
+from vlcls.evaluation.data.suites import CorruptionRun, open_suite_set, read_suite, suite_names
 from vlcls.evaluation.metrics.robustness import read_fit
 from vlcls.evaluation.report.run_folder import claim
 from vlcls.evaluation.run.harness import run
 from vlcls.evaluation.run.methods import Method, parse_methods, with_controls
-from vlcls.evaluation.run.plan import ALPHA, Corruptions, Plan, Shift
+from vlcls.evaluation.run.plan import ALPHA, Plan, Shift
 from vlcls.evaluation.run.progress import Bar, no_bar
 from vlcls.files.named import is_built_in
 from vlcls.prompts.sources import Context
@@ -115,15 +116,18 @@ def plan_of(
     given = [data] if isinstance(data, (str, Path, EvaluationSet)) else list(data)
     sets: list[EvaluationSet] = []
     shifts: list[Shift] = []
-    corruptions: list[Corruptions] = []
+    corruptions: list[CorruptionRun] = []
     suggested: list[str] = []
     for each in given:
         if isinstance(each, EvaluationSet):
             sets.append(each)
         elif _is_suite(each):
-            suite = _Suite(each, root)
-            sets += suite.sets
-            shifts += suite.shifts
+            suite = read_suite(each)
+            opened = {one.name: open_suite_set(suite, one.name, root) for one in suite.sets}
+            sets += opened.values()
+            for shift in suite.shifts:
+                ends = (opened[name].labels for name in (shift.source, shift.target))
+                shifts.append(Shift(shift.source, shift.target, shift.class_subset(*ends)))
             corruptions += suite.corruptions
             suggested += suite.methods
         else:
@@ -131,7 +135,7 @@ def plan_of(
     if in_distribution is not None:
         shifts += _from_one(in_distribution, sets)
     if corrupt:
-        corruptions += [Corruptions(each.name) for each in sets]
+        corruptions += [CorruptionRun(set=each.name) for each in sets]
     if fit is not None:
         shifts = [replace(each, fit=Path(fit)) for each in shifts]
     chosen = parse_methods(methods or suggested or DEFAULT_METHODS)
@@ -185,30 +189,9 @@ def _check_weighting(method: Method, plan: Plan, given: EvaluationSet) -> None:
 
 def _is_suite(given: str | Path) -> bool:
     """A YAML file, or the name of a built-in suite."""
-    from vlcls.data import suites_folder
-
     if Path(given).suffix in (".yaml", ".yml") and not Path(given).is_dir():
         return True
-    return is_built_in(given, [path.stem for path in suites_folder().glob("*.yaml")], "suite")
-
-
-class _Suite:
-    """What a suite adds to a plan, its sets opened."""
-
-    def __init__(self, given: str | Path, root: str | Path | None) -> None:
-        from vlcls.evaluation.data.suites import open_suite_set, read_suite
-
-        suite = read_suite(given)
-        self.methods = suite.methods
-        self.sets = [open_suite_set(suite, each.name, root) for each in suite.sets]
-        labels = {each.name: each.labels for each in self.sets}
-        self.shifts = [
-            Shift(each.source, each.target, each.class_subset(labels[each.source], labels[each.target]))
-            for each in suite.shifts
-        ]
-        self.corruptions = [
-            Corruptions(each.set, each.names, each.severities, each.seed) for each in suite.corruptions
-        ]
+    return is_built_in(given, suite_names(), "suite")
 
 
 def _from_one(name: str, sets: Sequence[EvaluationSet]) -> list[Shift]:

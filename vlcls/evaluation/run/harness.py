@@ -28,7 +28,7 @@ from vlcls.evaluation.run.cells import Cell, classifiers, predictions_of, run_ce
 from vlcls.evaluation.run.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.run.methods import Method
 from vlcls.evaluation.run.naming import found_names, judged_names, stored_names
-from vlcls.evaluation.run.plan import Corruptions, Plan, Shift
+from vlcls.evaluation.run.plan import Plan, Shift
 from vlcls.evaluation.run.progress import Bar, no_bar
 from vlcls.evaluation.run.right_reasons import judge_reasons
 from vlcls.files.json_text import to_json
@@ -39,6 +39,7 @@ from vlcls.store import EmbeddingStore
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
     from vlcls.evaluation.data import EvaluationSet
+    from vlcls.evaluation.data.suites import CorruptionRun
     from vlcls.evaluation.metrics.verdicts import Verdict
 
 
@@ -256,7 +257,7 @@ class _Evaluation:
         self.cells += found
         return found
 
-    def _corrupt(self, plan: Corruptions, clean: EmbeddedSet, encoder: Encoder) -> None:
+    def _corrupt(self, plan: CorruptionRun, clean: EmbeddedSet, encoder: Encoder) -> None:
         """Errors under corruptions, unnormalised: only the images of ImageNet-C itself have an mCE."""
         from vlcls.evaluation.data import corrupted
         from vlcls.evaluation.metrics.corruptions import corruption_errors

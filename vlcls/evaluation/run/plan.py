@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls.errors import EvaluationError, VlclsError
-from vlcls.evaluation.metrics.corruptions import ALEXNET
+from vlcls.evaluation.data.suites import CorruptionRun
 from vlcls.evaluation.run.embedded import embed_set
 from vlcls.evaluation.run.methods import Method
 from vlcls.prompts.sources import Context
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vlcls.evaluation.run.right_reasons import RationaleData
 
 ALPHA = 0.05
-#: ImageNet-C's severities.
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -39,23 +37,6 @@ class Shift:
     after: str
     classes: tuple[str, ...]
     fit: Path | None = None
-
-
-@dataclass(frozen=True)
-class Corruptions:
-    """A set that is corrupted on the fly.
-
-    Attributes:
-        set: Its name.
-        names: Corruptions of ImageNet-C.
-        severities: 1 to 5.
-        seed: Of the random draws.
-    """
-
-    set: str
-    names: tuple[str, ...] = tuple(ALEXNET)
-    severities: tuple[int, ...] = SEVERITIES
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +61,7 @@ class Plan:
     methods: tuple[Method, ...]
     encoders: tuple[Encoder, ...]
     shifts: tuple[Shift, ...] = ()
-    corruptions: tuple[Corruptions, ...] = ()
+    corruptions: tuple[CorruptionRun, ...] = ()
     rationales: RationaleData | None = None
     descriptors: DescriptorSet | str | Path | None = None
     sentences: DescriptorSet | str | Path | None = None
