@@ -63,7 +63,7 @@ def recall(levels: Numbers, shares: Numbers) -> tuple[Draw, float]:
         rank = 1 * (rng.random(count) >= levels[truth])
         nothing = np.zeros(count)
         found = Outcomes(len(levels), truth, truth, rank, nothing, nothing, nothing)
-        return of_classes([METRICS["mean_class_recall"].figure], found, 0, 300)[0]
+        return of_classes(METRICS["mean_class_recall"].figure, found, 0, 300)
 
     return draw, float(levels.mean())
 

@@ -132,14 +132,23 @@ def test_several_seeds_that_agree_are_as_sure_as_one():
 
 def test_a_mean_of_classes_is_as_sure_as_its_rarest_classes_let_it_be():
     found = proportion(10, 10)
-    assert no_surer(found, np.array([5, 5])) == found
+    assert no_surer(found, np.array([10]), np.ones(1)) == found
+    both = no_surer(found, np.array([5, 5]), np.ones(2))
+    assert both.low == pytest.approx(1 - (1 - interval(5, 5)[0]) / np.sqrt(2)) and both.low < found.low
     # 4 / (1 / 1000 + 1 / 4) = 15.94 images.
-    alike = type(found)(0.75, 0.75, 0.75)
-    assert no_surer(alike, np.array([1000, 4])).low == pytest.approx(
-        interval(0.75 * 15.936, 15.936)[0], abs=1e-4
-    )
+    alike, counts = type(found)(0.75, 0.75, 0.75), np.array([1000, 4])
+    low, high = interval(0.75 * 15.936, 15.936)
+    wilson = no_surer(alike, counts, np.full(2, 0.75))
+    assert (wilson.low, wilson.high) == pytest.approx((low, high), abs=1e-4)
+    # A rare class that is all right: what one does not know of it is a third of what one does not know.
+    rare = no_surer(type(found)(0.8, 0.8, 0.8), np.array([1000, 1000, 2]), np.array([0.7, 0.7, 1.0]))
+    of_two, of_many = 1 - interval(2, 2)[0], 0.7 - interval(700, 1000)[0]
+    assert rare.low == pytest.approx(0.8 - np.sqrt(of_two**2 + 2 * of_many**2) / 3)
     wide = type(found)(0.75, 0.1, 1.2)
-    assert (no_surer(wide, np.array([1000, 4])).low, no_surer(wide, np.array([4])).high) == (0.1, 1)
+    assert (
+        no_surer(wide, counts, np.full(2, 0.75)).low,
+        no_surer(wide, np.array([4]), np.array([0.75])).high,
+    ) == (0.1, 1)
 
 
 @given(st.integers(1, 200), st.data())

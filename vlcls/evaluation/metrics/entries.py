@@ -71,11 +71,13 @@ def resampled(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate
 
 def of_classes(figure: Figure, found: Any, seed: int, resamples: int) -> Estimate:
     """For parts of 1 that are means over classes: the same, and no surer than their few images let it be."""
+    estimate = resampled(figure, found, seed, resamples)
     if isinstance(found, MultiLabel):
         counts = found.labels.sum(0)[found.labels.any(0)]
-    else:
-        counts = np.unique(found.truth, return_counts=True)[1]
-    return no_surer(resampled(figure, found, seed, resamples), counts)
+        return no_surer(estimate, counts, np.full(len(counts), estimate.value))
+    counts = np.bincount(found.truth)
+    parts = (np.bincount(found.truth, found.right) / np.maximum(counts, 1))[counts > 0]
+    return no_surer(estimate, counts[counts > 0], parts)
 
 
 def of_images(column: str, most: Callable[[Outcomes], float]) -> Interval:

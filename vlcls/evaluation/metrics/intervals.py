@@ -73,15 +73,26 @@ def apart(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, low, high)
 
 
-def no_surer(found: Estimate, counts: NDArray[np.int64]) -> Estimate:
-    """The estimate of a mean of parts of classes, at least as wide as Wilson's interval.
+def no_surer(found: Estimate, counts: NDArray[np.int64], parts: NDArray[np.float64]) -> Estimate:
+    """The estimate of a mean of parts of classes, as wide as Wilson's intervals say at least.
 
     Resampling says nothing of images that are all right. Parts of `counts` images each, count by count, vary
-    like one part of (number of counts)^2 / (sum of 1 / count) images: all of them, if the counts are equal.
+    like one part of (number of counts)^2 / (sum of 1 / count) images (all of them, if the counts are equal);
+    and the distances of the ends of each class, in quadrature, tell of rare classes (Zou and Donner 2008).
+
+    Args:
+        found: The mean, and an interval.
+        counts: [C] images.
+        parts: [C], 0 to 1.
     """
     images = len(counts) ** 2 / float((1 / counts).sum())
     low, high = interval(found.value * images, images)
-    return Estimate(found.value, min(low, found.low), max(high, found.high)).within(0.0, 1.0)
+    ends = np.array(
+        [interval(part * count, count) for part, count in zip(parts, counts, strict=True)]
+    )  # [C, 2]
+    apart = np.sqrt(((ends - parts[:, None]) ** 2).sum(0)) / len(counts)  # [2]
+    low, high = min(low, found.value - apart[0]), max(high, found.value + apart[1])
+    return Estimate(found.value, float(min(low, found.low)), float(max(high, found.high))).within(0.0, 1.0)
 
 
 def mean_interval(
