@@ -42,9 +42,10 @@ EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
 
 #: The rooms with maths: their files, and the tests that are meant to hold them.
 ROOMS: dict[str, tuple[str, str]] = {
+    "binomial": ("binomial.py", "binomial"),
     "classifiers": (
-        "binomial.py classifiers/*.py",
-        "constants scorers weighting cased candidates wide_names waffle metrics",
+        "classifiers/*.py",
+        "constants scorers weighting cased candidates wide_names waffle",
     ),
     "prompts": ("prompts/*.py", "constants prompts prompt_descriptors waffle learned_prompts scorers"),
     "conse": ("encoders/conse.py", "constants conse"),
@@ -55,9 +56,9 @@ ROOMS: dict[str, tuple[str, str]] = {
     "learning": ("learning/*.py", "constants learning names"),
     "metrics": (
         "evaluation/metrics/*.py",
-        "constants metrics significance robustness rationales reasons vocabulary_free_metrics",
+        "constants metrics intervals significance robustness rationales reasons vocabulary_free_metrics",
     ),
-    "bias": ("bias/*.py", "constants bias bias_failures bias_summary out_of_fold"),
+    "bias": ("bias/*.py", "constants bias intervals bias_failures bias_summary out_of_fold"),
 }
 #: What reads, writes and draws: other tests' matter.
 NO_MATHS = ("__init__", "saved", "overlay", "picture", "sheet", "checkpoint", "memory", "report", "planted")
@@ -217,7 +218,11 @@ class Room:
     def __init__(self, tree: Path, tests: str, paths: list[Path]) -> None:
         self.tree = tree
         files = [f"tests/test_{name}.py" for name in tests.split()]
-        subprocess.run("git ls-files -z | xargs -0 cp --parents -t " + str(tree), cwd=ROOT, shell=True)
+        subprocess.run(
+            "git ls-files -zco --exclude-standard | xargs -0 cp --parents -t " + str(tree),
+            cwd=ROOT,
+            shell=True,
+        )
         plugin = Reached({str(tree / path.relative_to(ROOT)) for path in paths})
         if forked(lambda: self._traced(files, plugin), 3600):
             sys.exit((tree / "output.txt").read_text(errors="replace")[-3000:])
