@@ -140,10 +140,10 @@ def test_a_mean_of_classes_is_as_sure_as_its_rarest_classes_let_it_be():
     low, high = interval(0.75 * 15.936, 15.936)
     wilson = no_surer(alike, counts, np.full(2, 0.75))
     assert (wilson.low, wilson.high) == pytest.approx((low, high), abs=1e-4)
-    # A rare class that is all right: what one does not know of it is a third of what one does not know.
-    rare = no_surer(type(found)(0.8, 0.8, 0.8), np.array([1000, 1000, 2]), np.array([0.7, 0.7, 1.0]))
-    of_two, of_many = 1 - interval(2, 2)[0], 0.7 - interval(700, 1000)[0]
-    assert rare.low == pytest.approx(0.8 - np.sqrt(of_two**2 + 2 * of_many**2) / 3)
+    # Two images of a rare class that are right are no proof: of eight classes, it is the one in doubt.
+    of_two, of_many = 1 - interval(2, 2)[0], 1 - interval(1000, 1000)[0]
+    rare = no_surer(type(found)(1.0, 1.0, 1.0), np.array([1000] * 7 + [2]), np.ones(8))
+    assert rare.low == pytest.approx(1 - np.sqrt(of_two**2 + 7 * of_many**2) / 8)
     wide = type(found)(0.75, 0.1, 1.2)
     assert (
         no_surer(wide, counts, np.full(2, 0.75)).low,
