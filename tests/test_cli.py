@@ -176,7 +176,7 @@ def test_encoders_and_templates_lists(run):
 
 
 def test_missing_extra_is_named(run, monkeypatch):
-    monkeypatch.setattr("vlcls.encoders.find_spec", lambda _: None)
+    monkeypatch.setattr("vlcls.encoders.families.find_spec", lambda _: None)
     code, out, _ = run("encoders")
     assert 'pip install "vlcls[offline]"' in out
     code, _, err = run("classify", "x.jpg", "-l", "cat", "-e", "conse")
