@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlcls.cli.options import Cache, ClassOptions, ModelOptions, built
+from vlcls.cli.options import Cache, ClassOptions, ModelOptions, built, embedded_images
 from vlcls.cli.output import file_to_write, json_text, opened
-from vlcls.cli.progress import bar, status
+from vlcls.cli.progress import status
 from vlcls.cli.terminal import say_not_read
 from vlcls.errors import ImageError
 
@@ -48,15 +48,11 @@ class EvidenceOptions:
 def show_effect(before: DescriptorSet, after: DescriptorSet, images: Path, own: EvidenceOptions) -> None:
     """Score the images with both sets and print what changed. Only texts that are new are encoded."""
     ready = built(own.classes, own.model, own.cache, descriptors=before)
-    with status("loading torch"):
-        from vlcls.classifiers.base import open_store
-        from vlcls.editing import compare, rescore, score
-        from vlcls.labelled import embed_labelled
-        from vlcls.prompts import class_prompts
+    from vlcls.editing import compare, rescore, score
+    from vlcls.prompts import class_prompts
 
     labelled, known = _found_images(images, ready.labels)
-    with bar("embedding images", len(labelled)) as progress:
-        embedded = embed_labelled(labelled, ready.encoder, store=open_store(own.cache), progress=progress)
+    embedded = embedded_images(labelled, ready, own.cache)
     prompts = class_prompts(None, own.classes.templates, after, phrasing=own.classes.phrasing)
     with status("scoring"):
         first = score(ready, embedded.embeddings)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vlcls.classifiers import PromptClassifier
-    from vlcls.labelled import LabelledEmbeddings, LabelledImages
+    from vlcls.labelled import LabelledImages
     from vlcls.labels import Labels
     from vlcls.learning import Epoch
 
@@ -149,14 +149,6 @@ def _dataset(name: str, path: Path | None, split: str) -> Any:
     except Exception as error:  # whatever the library makes of a name
         reason = " ".join(str(error).split())
         raise ImageError(f"{name} is neither a folder nor a data set that can be loaded: {reason}") from error
-
-
-def embedded_images(images: LabelledImages, classifier: PromptClassifier, cache: bool) -> LabelledEmbeddings:
-    from vlcls.classifiers.base import open_store
-    from vlcls.labelled import embed_labelled
-
-    with bar("embedding images", len(images)) as progress:
-        return embed_labelled(images, classifier.encoder, store=open_store(cache), progress=progress)
 
 
 @contextmanager

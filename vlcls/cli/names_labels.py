@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vlcls.cli.learning import embedded_images
+from vlcls.cli.options import embedded_images
 from vlcls.cli.terminal import say
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vlcls.descriptors import DescriptorSet
     from vlcls.encoders import Encoder
     from vlcls.image_sources import ImageSource
+    from vlcls.labelled import LabelledEmbeddings, LabelledImages
     from vlcls.labels import Labels
 
 #: `typer.Option` in the panels of --help that several commands have.
@@ -282,3 +283,11 @@ def saved_or_built(
 def refuse_beside_saved(classes: ClassOptions) -> None:
     if any(value for name, value in vars(classes).items() if name not in ("articles", "clean_names")):
         raise typer.BadParameter("--classifier brings its own labels and prompts: leave the others out")
+
+
+def embedded_images(images: LabelledImages, classifier: PromptClassifier, cache: bool) -> LabelledEmbeddings:
+    from vlcls.classifiers.base import open_store
+    from vlcls.labelled import embed_labelled
+
+    with bar("embedding images", len(images)) as progress:
+        return embed_labelled(images, classifier.encoder, store=open_store(cache), progress=progress)

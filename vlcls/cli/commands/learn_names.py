@@ -13,7 +13,6 @@ from vlcls.cli.learning import (
     LabelledOptions,
     TrainingOptions,
     Validation,
-    embedded_images,
     epochs_bar,
     starting_point,
 )
@@ -22,6 +21,7 @@ from vlcls.cli.options import (
     ClassOptions,
     ModelOptions,
     OutputFolder,
+    embedded_images,
     of_classes,
 )
 from vlcls.cli.output import leave

@@ -19,10 +19,11 @@ from vlcls.cli.options import (
     ModelOptions,
     Output,
     built,
+    embedded_images,
     of_output,
 )
 from vlcls.cli.output import chosen_format, json_text, leave, opened
-from vlcls.cli.progress import bar, is_main_process, status
+from vlcls.cli.progress import bar, is_main_process
 from vlcls.files.terminal import csv_cells
 
 if TYPE_CHECKING:
@@ -64,17 +65,13 @@ def audit(
       vlcls descriptors audit descriptors.json --images photos/ --encoder conse
       vlcls descriptors audit pacs --images pacs/ --format csv -o audit.csv
     """
+    from vlcls.explain import audit_descriptors
     from vlcls.labelled import labelled_folder
 
     kind = chosen_format(own.format, own.output)
     ready = built(replace(classes, descriptors=file), model, cache)
     labelled = labelled_folder(own.images, ready.labels)
-    with status("loading torch"):
-        from vlcls.classifiers.base import open_store
-        from vlcls.explain import audit_descriptors
-        from vlcls.labelled import embed_labelled
-    with bar("embedding images", len(labelled)) as progress:
-        embedded = embed_labelled(labelled, ready.encoder, store=open_store(cache), progress=progress)
+    embedded = embedded_images(labelled, ready, cache)
     with bar("leaving out", len(embedded)) as progress:
         result = audit_descriptors(
             ready, embedded.embeddings, embedded.class_indices, alpha=own.alpha, progress=progress

@@ -11,11 +11,10 @@ from vlcls.cli.learning import (
     LabelledOptions,
     TrainingOptions,
     Validation,
-    embedded_images,
     epochs_bar,
     starting_point,
 )
-from vlcls.cli.options import Cache, ClassOptions, ModelOptions
+from vlcls.cli.options import Cache, ClassOptions, ModelOptions, embedded_images
 from vlcls.cli.progress import is_main_process, status
 
 
