@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vlcls.errors import DescriptorError
-from vlcls.explain.heatmaps import Method, heat_map, image_pixels
+from vlcls.explain.heatmaps import heat_map, image_pixels
 from vlcls.explain.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ def descriptor_overlay(
     explanation: Explanation,
     image: Any,
     descriptor: str | None = None,
-    method: Method | None = None,
 ) -> Overlay:
     """The heat map of a descriptor of the predicted class, in all templates it is in.
 
@@ -50,7 +49,6 @@ def descriptor_overlay(
         descriptor: As it was written; the one with the greatest part in the score unless given. If the
             predicted class does not have it, the first class that does lends it; if none does, the map is
             of this text alone.
-        method: As for `heat_map`.
 
     Raises:
         EncoderError: Heat maps of this encoder cannot be made.
@@ -60,7 +58,7 @@ def descriptor_overlay(
         embedding = descriptor_embedding(classifier, chosen, explanation.predicted.index)
     except DescriptorError:
         embedding = classifier.encoder.encode_texts([chosen])[0]
-    heat = heat_map(classifier.encoder, image, embedding, method)
+    heat = heat_map(classifier.encoder, image, embedding)
     return Overlay(chosen, _visible(image_pixels(classifier.encoder, image)), heat)
 
 
