@@ -75,31 +75,42 @@ def equal_groups(owners: Tensor, kept: Tensor) -> Iterator[tuple[Tensor, Tensor]
         yield members, kept[starts[members][:, None] + starts.new_ones(count).cumsum(0) - 1]
 
 
-class PooledScores:
-    """Each class's score for images, in memory that does not grow with images or prompts."""
+class ClassGroups:
+    """Classes with equally many prompts, side by side; prompts of weight 0 are left out."""
 
-    def __init__(self, bank: Bank, pool: Pool) -> None:
-        self.classes, self.pool = bank.classes, pool
+    def __init__(self, bank: Bank) -> None:
         self.groups = [
-            (members, bank.texts[rows], bank.weights[rows])
+            (members, rows, bank.texts[rows])
             for members, rows in equal_groups(bank.places, bank.weights.nonzero().flatten())
         ]
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Unit image embeddings Tensor[N, D] to Tensor[N, C]."""
-        result = images.new_empty(len(images), self.classes)
+    def cosines(self, images: Tensor, entries: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Rows of images, classes [G], their prompts [G, K] and cosines [B, G, K], so many at once."""
         for group in self.groups:
-            members, texts, weights = (each.to(images.device) for each in group)
-            count = texts.shape[1]
-            at_once = max(1, min(len(members), _ENTRIES_AT_ONCE // count))
-            for first in range(0, len(members), at_once):
-                part = slice(first, first + at_once)
-                some = texts[part].flatten(0, 1)
-                step = max(1, _ENTRIES_AT_ONCE // len(some))
-                for row in range(0, len(images), step):
-                    similar = (images[row : row + step] @ some.T).unflatten(1, (-1, count))
-                    result[row : row + step, members[part]] = self.pool(similar, weights[part])
+            members, rows, texts = (each.to(images.device) for each in group)
+            classes, count = rows.shape
+            at_once = max(1, min(classes, entries // count))
+            for part in (slice(first, first + at_once) for first in range(0, classes, at_once)):
+                some = texts[part]  # [G, K, D]
+                step = max(1, entries // (len(some) * count))
+                for chosen in (slice(row, row + step) for row in range(0, len(images), step)):
+                    # [B, D] @ [D, G * K] -> [B, G, K]
+                    cosines = (images[chosen] @ some.flatten(0, 1).T).unflatten(1, some.shape[:2])
+                    yield chosen, members[part], rows[part], cosines
+
+
+def pooled_scores(bank: Bank, pool: Pool) -> Callable[[Tensor], Tensor]:
+    """Each class's score for images, in memory that does not grow with images or prompts."""
+    groups = ClassGroups(bank)
+
+    def scores(images: Tensor) -> Tensor:
+        result = images.new_empty(len(images), bank.classes)
+        weights = bank.weights.to(images.device)
+        for chosen, members, rows, cosines in groups.cosines(images, _ENTRIES_AT_ONCE):
+            result[chosen, members] = pool(cosines, weights[rows])
         return result
+
+    return scores
 
 
 # ---- pieces of evidence --------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ from vlcls.classifiers.banks import (
     PieceBank,
     PieceScores,
     PooledPieceScores,
-    PooledScores,
     class_means,
+    pooled_scores,
     summed,
 )
 from vlcls.registry import Registry
@@ -99,7 +99,7 @@ class Pooled(Scorer):
         return (self.shares(cosines, weights) * cosines).sum(-1)
 
     def scoring(self, bank: Bank) -> Callable[[Tensor], Tensor]:
-        return PooledScores(bank, self.pool)
+        return pooled_scores(bank, self.pool)
 
     def looking(self, pieces: PieceBank) -> Callable[[Tensor], PieceScores]:
         return PooledPieceScores(pieces, self.pool, self.shares)

@@ -23,11 +23,11 @@ One that learns weights for all images alike has a function `learn` instead, as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vlcls.classifiers.banks import Bank, bank_of, class_means, equal_groups, summed
+from vlcls.classifiers.banks import Bank, ClassGroups, bank_of, class_means, summed
 from vlcls.classifiers.scorers import SCORERS
 from vlcls.errors import TemplateError, VlclsError
 from vlcls.registry import Registry, lazy
@@ -200,45 +200,27 @@ class ClassWeights:
 
     def __init__(self, prompts: PromptSet, embeddings: Tensor, weighting: Weighting) -> None:
         self.weighting, self.templates = weighting, list[int]()
-        self.classes = len(prompts.labels)
-        bank = bank_of(prompts, embeddings)
-        self.groups = list(equal_groups(bank.places, bank.weights.nonzero().flatten()))
-        self.embeddings, self.count = embeddings, len(prompts)
+        self.bank = bank_of(prompts, embeddings)
+        self.groups = ClassGroups(self.bank)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Weighted similarities of unit image embeddings: Tensor[N, D] to Tensor[N, C]."""
-        result = images.new_empty(len(images), self.classes)
-        for rows, members, _, cosines, weights in self._parts(images):
+        result = images.new_empty(len(images), self.bank.classes)
+        for rows, members, _, cosines in self.groups.cosines(images, _ENTRIES_AT_ONCE):
+            weights = entropy_weights(cosines, self.weighting.beta)
             result[rows, members] = (cosines * weights.to(cosines.dtype)).sum(-1)  # [B, C, K] -> [B, C]
         return result
 
     def weights(self, images: Tensor) -> Tensor:
         """Prompt weights: Tensor[N, D] to Tensor[N, M]; those of a class sum to 1."""
-        result = images.new_zeros(len(images), self.count)
-        for rows, _, places, _, weights in self._parts(images):
+        result = images.new_zeros(len(images), len(self.bank.weights))
+        for rows, _, places, cosines in self.groups.cosines(images, _ENTRIES_AT_ONCE):
+            weights = entropy_weights(cosines, self.weighting.beta)
             result[rows, places.flatten()] = weights.flatten(1).to(result.dtype)  # [B, C, K] -> [B, C * K]
         return result
 
     def of_prompts(self, images: Tensor) -> Tensor:
         return self.weights(images).double()
-
-    def _parts(self, images: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
-        """Rows of images, classes, their prompts, and cosines and weights [B, C, K], chunk by chunk."""
-        for members, places in self.groups:
-            texts = self.embeddings[places].to(images.device)  # [C, K, D]
-            members, places = members.to(images.device), places.to(images.device)
-            classes, count = places.shape
-            at_once = max(1, min(classes, _ENTRIES_AT_ONCE // count))
-            for first in range(0, classes, at_once):
-                some = texts[first : first + at_once]
-                step = max(1, _ENTRIES_AT_ONCE // (len(some) * count))
-                for row in range(0, len(images), step):
-                    part = slice(row, row + step)
-                    # [B, D] @ [D, C * K] -> [B, C, K]
-                    cosines = (images[part] @ some.flatten(0, 1).T).unflatten(1, some.shape[:2])
-                    weights = entropy_weights(cosines, self.weighting.beta)
-                    chosen = slice(first, first + at_once)
-                    yield part, members[chosen], places[chosen], cosines, weights
 
 
 def shared_templates(prompts: PromptSet) -> list[int]:
