@@ -29,7 +29,7 @@ from vlcls.evaluation import (
 )
 from vlcls.evaluation.metrics.calibration import calibration_interval, maximum_calibration_interval
 from vlcls.evaluation.metrics.entries import METRICS
-from vlcls.evaluation.metrics.intervals import apart, no_surer, over_seeds, posterior_means
+from vlcls.evaluation.metrics.intervals import Estimate, apart, no_surer, over_seeds, posterior_means
 from vlcls.evaluation.metrics.significance import compare_right
 
 #: Few draws, for there are many images made up.
@@ -130,6 +130,14 @@ def test_several_seeds_that_agree_are_as_sure_as_one():
     assert apart_by_bins.high == pytest.approx((found.ece.high + 0.5) / 2)
 
 
+def test_two_seeds_that_differ_by_hand():
+    """t of one degree of freedom is 12.7062; the standard error of 0.5 and 0.7 is 0.1."""
+    found = over_seeds([Estimate(0.5, 0.4, 0.7), Estimate(0.7, 0.5, 0.8)])
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (0.6, 0.6 - np.hypot(0.15, 1.27062), 0.6 + np.hypot(0.15, 1.27062)), abs=1e-5
+    )
+
+
 def test_a_mean_of_classes_is_as_sure_as_its_rarest_classes_let_it_be():
     found = proportion(10, 10)
     assert no_surer(found, np.array([10]), np.ones(1)) == found
@@ -149,6 +157,7 @@ def test_a_mean_of_classes_is_as_sure_as_its_rarest_classes_let_it_be():
         no_surer(wide, counts, np.full(2, 0.75)).low,
         no_surer(wide, np.array([4]), np.array([0.75])).high,
     ) == (0.1, 1)
+    assert no_surer(type(found)(0.75, -0.1, 0.8), counts, np.full(2, 0.75)).low == 0
 
 
 @given(st.integers(1, 200), st.data())
@@ -163,6 +172,7 @@ def test_a_mean_of_yes_and_no_is_jeffreys_interval():
     assert [found.low, found.high] == pytest.approx(beta.ppf([0.025, 0.975], 7.5, 2.5), abs=0.003)
     # Draws of two figures at once belong together, and a few at a time are as good as all at once.
     kinds = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    assert len(posterior_means(np.arange(60_000), np.ones(60_000), [0], np.random.default_rng(0), 100)) == 100
     draws = posterior_means(kinds, [5, 1, 0, 4], kinds, np.random.default_rng(0), 100_000)
     assert draws.mean(0) == pytest.approx([5 / 12, 6 / 12], abs=0.003)
     assert np.corrcoef(draws.T)[0, 1] == pytest.approx(0.676, abs=0.02)
@@ -219,6 +229,15 @@ def test_the_interval_of_a_calibration_error_by_hand():
     mean = mean_interval([0.5] * 55 + [-0.5] * 45, (-1, 1))
     assert mean.low - 0.0399 == pytest.approx(-0.087, abs=0.01) and near.low == 0
     assert near.high == pytest.approx(mean.high)
+
+
+def test_noise_is_of_the_bins_that_may_be_calibrated():
+    """200 images of 0.9, half of them right, and 100 of 0.5, 55 of them right: the latter add their noise."""
+    confidence = [0.9] * 200 + [0.5] * 100
+    found = calibration_interval(confidence, [True, False] * 100 + [True] * 55 + [False] * 45)
+    mean = mean_interval([0.9, -0.1] * 100 + [0.5] * 55 + [-0.5] * 45, (-1, 1))
+    assert found.low == pytest.approx(mean.low - np.sqrt(2 / np.pi) * np.sqrt(100 * 0.25) / 300)
+    assert (found.value, found.high) == pytest.approx((mean.value, mean.high))
 
 
 def test_the_interval_of_the_worst_bin_by_hand():

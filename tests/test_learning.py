@@ -258,6 +258,7 @@ def test_splits_are_disjoint_whole_and_hold_the_shots(indices, shots, validation
         assert int((classes[split.validation] == index).sum()) == aside
         taken = count - aside if shots is None else min(shots, count - aside)
         assert int((classes[split.train] == index).sum()) == taken
+    assert all(part.tolist() == sorted(part.tolist()) for part in vars(split).values())
     again = split_shots(classes, shots=shots, validation=validation, seed=seed)
     assert all(torch.equal(a, b) for a, b in zip(vars(split).values(), vars(again).values(), strict=True))
     if shots is not None:
@@ -459,7 +460,9 @@ def test_schedules():
         rates = [_rate(done, Training(schedule=schedule)) for done in (0, 0.25, 0.5, 1)]  # type: ignore[arg-type]
         assert rates == pytest.approx(wanted)
     warm = Training(warmup=0.5)
-    assert 0 < _rate(0, warm) < _rate(0.25, warm) < _rate(0.5, warm) == 1
+    assert _rate(0, warm) == pytest.approx(0.01 / 0.51) and _rate(0.25, warm) == pytest.approx(0.26 / 0.51)
+    assert _rate(0.5, warm) == 1 and _rate(0.75, warm) == pytest.approx(0.5) == _rate(0.5, Training())
+    assert Training() == Training("tokens", 50, 1024, 0.1, "cosine", 0.0, 1.0, 10, 0)  # as docs have it
 
 
 @pytest.mark.parametrize(

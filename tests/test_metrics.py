@@ -76,7 +76,9 @@ def test_bins_by_hand():
 def test_there_are_fifteen_bins_if_nothing_is_said():
     rng = np.random.default_rng(0)
     confidence, right = rng.random(50), rng.random(50) < 0.5
-    assert len(reliability(confidence, right)) == 15
+    found = reliability(confidence, right)
+    assert [each.low for each in found] == pytest.approx([place / 15 for place in range(15)])
+    assert [each.high for each in found] == pytest.approx([place / 15 for place in range(1, 16)])
     assert calibration_error(confidence, right) == calibration_error(confidence, right, 15)
     assert calibration_error(confidence, right) != calibration_error(confidence, right, 10)
     logits, truth = random_logits()
@@ -164,6 +166,8 @@ def test_the_temperature_is_that_of_the_published_procedure():
 def test_no_temperature_is_best_for_images_that_are_all_right():
     with pytest.warns(VlclsWarning, match="no temperature is best for these 3 images"):
         fit_temperature(torch.eye(3), [0, 1, 2])
+    with pytest.warns(VlclsWarning, match="no temperature is best"):  # nor where they say less than nothing
+        assert fit_temperature(torch.eye(3), [1, 2, 0]) > 1e4
 
 
 @pytest.mark.parametrize(
@@ -172,6 +176,7 @@ def test_no_temperature_is_best_for_images_that_are_all_right():
         ([0.5], [1, 0], 15, "one each for every image"),
         ([], [], 15, "one each for every image"),
         ([1.5], [1], 15, "apply softmax"),
+        ([-0.5], [1], 15, "apply softmax"),
         ([math.nan], [1], 15, "apply softmax"),
         ([0.5], [1], 0, "bins must be at least 1"),
     ],
