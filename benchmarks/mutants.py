@@ -56,7 +56,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "learning": ("learning/*.py", "constants learning names"),
     "metrics": (
         "evaluation/metrics/*.py",
-        "constants metrics intervals significance robustness rationales reasons vocabulary_free_metrics",
+        "constants metrics metric_entries intervals significance robustness rationales reasons "
+        "vocabulary_free_metrics",
     ),
     "bias": ("bias/*.py", "constants bias intervals bias_failures bias_summary out_of_fold"),
 }

@@ -382,3 +382,8 @@ def test_data_that_does_not_fit():
     same = {"one": ["a"] * len(rows)}
     assert suggest_removals(classifier, rows, truth, same) == ()
     assert descriptor_reliance(classifier, rows, truth, same).tested == 0
+
+
+def test_as_many_deals_as_were_asked_for():
+    """Two at once fit into memory here."""
+    assert [len(turns) for turns in dealt(np.zeros(2**20, dtype=np.int64), 0, 3)] == [2, 1]
