@@ -32,6 +32,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vlcls.classifiers.banks import (
@@ -162,8 +163,7 @@ class Mean(Scorer):
 
     def scoring(self, bank: Bank) -> Callable[[Tensor], Tensor]:
         # The mean of cosines is the cosine's numerator with the mean: one product serves all prompts.
-        vectors = self.directions(bank)
-        return lambda images: images @ vectors.to(images.device).T
+        return partial(_products, self.directions(bank))
 
     def looking(self, pieces: PieceBank) -> Callable[[Tensor], PieceScores]:
         places, weights, classes = pieces.places, pieces.weights, pieces.bank.classes
@@ -185,6 +185,11 @@ class Mean(Scorer):
             return PieceScores(similarities, (weights / lengths[places])[None], totals / lengths, without)
 
         return look
+
+
+def _products(vectors: Tensor, images: Tensor) -> Tensor:
+    """Tensor[C, D] and Tensor[N, D] to Tensor[N, C]; a function with a name, so that classifiers pickle."""
+    return images @ vectors.to(images.device).T
 
 
 SCORERS = Registry(Scorer, "aggregate", group="vlcls.scorers")  # type: ignore[type-abstract]
