@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from vlcls.doctor import images, scores, texts
-from vlcls.doctor.reference import Check, Reference, Verdict
+from vlcls.doctor.reference import Check, Finding, Reference, Verdict
 from vlcls.encoders import Encoder, load_encoder
 from vlcls.encoders.base import Precision
 from vlcls.encoders.families import family_of
@@ -21,7 +21,7 @@ from vlcls.errors import VlclsError, VlclsWarning
 __all__ = ["PROBES", "Check", "Verdict", "examine", "examine_encoder"]
 
 #: Every probe by the name of its check, in the order in which they run.
-PROBES: dict[str, Callable[[Encoder, Reference], Check]] = {
+PROBES: dict[str, Callable[[Encoder, Reference], Finding]] = {
     "preprocessing": images.preprocessing,
     "mean and std": images.mean_and_std,
     "resize mode": images.resize_mode,
@@ -82,17 +82,17 @@ def examine_encoder(encoder: Encoder) -> Iterator[Check]:
         yield Check("reference", "fail", f"the model's own library could not be asked: {_reason(error)}")
         return
     for name, probe in PROBES.items():
-        yield _run(name, partial(probe, encoder, reference))
+        yield Check(name, *_found(partial(probe, encoder, reference)))
 
 
-def _run(name: str, probe: Callable[[], Check]) -> Check:
+def _found(probe: Callable[[], Finding]) -> Finding:
     """A probe that raises has found something too: the others still run."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VlclsWarning)  # probe texts are cut on purpose
             return probe()
     except Exception as error:
-        return Check(name, "fail", f"the probe could not be run on this model: {_reason(error)}")
+        return "fail", f"the probe could not be run on this model: {_reason(error)}"
 
 
 def _reason(error: Exception) -> str:

@@ -8,16 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vlcls.doctor.reference import (
-    STATISTICS_NAMES,
-    Check,
-    Reference,
-    Resize,
-    Statistics,
-    Verdict,
-    conclude,
-    in_float32,
-)
+from vlcls.doctor.reference import STATISTICS_NAMES, Finding, Reference, Resize, Statistics, in_float32
 from vlcls.encoders import Encoder
 
 _RESIZE_WORDS: dict[Resize, str] = {
@@ -38,16 +29,14 @@ def synthetic_photo(width: int = 331, height: int = 247) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def preprocessing(encoder: Encoder, reference: Reference) -> Check:
+def preprocessing(encoder: Encoder, reference: Reference) -> Finding:
     """Pixels and embedding of one image, against the model's own transform end to end."""
     image = synthetic_photo()
     own, ours = reference.images.own(image), _normalised(encoder, encoder.preprocess(image))
     if own.shape != ours.shape:
-        return Check(
-            "preprocessing",
-            "fail",
+        return "fail", (
             f"vlcls makes pixels of shape {tuple(ours.shape)}, the model's own transform {tuple(own.shape)}: "
-            "every image is seen wrongly; please report this as a bug of vlcls.",
+            "every image is seen wrongly; please report this as a bug of vlcls."
         )
     pixels = float((own - ours).abs().max())
     with in_float32(encoder):
@@ -58,110 +47,88 @@ def preprocessing(encoder: Encoder, reference: Reference) -> Check:
     measured = f"pixels differ by {pixels:.1e} and the embedding by {embedding:.1e} at most"
     # Written so that NaN fails.
     if not (pixels <= 1e-5 and embedding <= 1e-4):
-        return Check(
-            "preprocessing",
-            "fail",
+        return "fail", (
             f"vlcls does not do what the model's own transform does ({measured}): every image is seen "
-            "wrongly; please report this as a bug of vlcls.",
+            "wrongly; please report this as a bug of vlcls."
         )
     interpolation, trained = reference.images.interpolation, reference.images.trained_interpolation
     if interpolation not in trained:
-        return Check(
-            "preprocessing",
-            "warn",
+        return "warn", (
             f"equal to the model's own ({measured}), but that resizes with {interpolation} interpolation and "
             f"{reference.family} models are trained with {' or '.join(trained)}; see the preprocessing file "
-            "saved with the model.",
+            "saved with the model."
         )
-    return Check("preprocessing", "pass", f"equal to the model's own, {interpolation} ({measured}).")
+    return "pass", f"equal to the model's own, {interpolation} ({measured})."
 
 
-def mean_and_std(encoder: Encoder, reference: Reference) -> Check:
+def mean_and_std(encoder: Encoder, reference: Reference) -> Finding:
     """The normalisation that is really applied, measured on a black and a white image."""
     found = _effective_statistics(encoder)
     known = _nearest(found, reference.images.statistics)
     if known is not None:
-        return Check(
-            "mean and std",
-            "pass",
-            f"{_words(found)}, {_name(known)}, as {reference.family} models are trained with.",
-        )
+        return "pass", f"{_words(found)}, {_name(known)}, as {reference.family} models are trained with."
     expected = " or ".join(_words(pair) for pair in reference.images.statistics)
     elsewhere = _nearest(found, tuple(STATISTICS_NAMES))
     theirs = f" ({_name(elsewhere)})" if elsewhere is not None else ""
     if _nearest(found, reference.images.doubtful) is not None:
-        return Check(
-            "mean and std",
-            "warn",
+        return "warn", (
             f"mean/std {_words(found)}{theirs}: a few {reference.family} models are trained with that, most "
-            f"with {expected}; compare with the model's card.",
+            f"with {expected}; compare with the model's card."
         )
-    return Check(
-        "mean and std",
-        "fail",
+    return "fail", (
         f"mean/std {_words(found)}{theirs} is none that {reference.family} models are trained with: colours "
         f"reach the image tower shifted and scaled, which costs accuracy; expected {expected}: correct the "
-        "preprocessing file saved with the model.",
+        "preprocessing file saved with the model."
     )
 
 
-def resize_mode(encoder: Encoder, reference: Reference) -> Check:
+def resize_mode(encoder: Encoder, reference: Reference) -> Finding:
     """Crop, squash or pad, seen from where a colour ramp ends up."""
     found = _observed_resize(encoder)
     if found in reference.images.resize:
-        return Check("resize mode", "pass", f"{found}: {_RESIZE_WORDS[found]}, as in training.")
+        return "pass", f"{found}: {_RESIZE_WORDS[found]}, as in training."
     trained = " or ".join(f"{mode} ({_RESIZE_WORDS[mode]})" for mode in reference.images.resize)
-    return Check(
-        "resize mode",
-        "fail",
+    return "fail", (
         f"images are brought to shape by {found} ({_RESIZE_WORDS[found]}), but {reference.family} models are "
         f"trained with {trained}: objects have other proportions or fall outside of the picture; correct the "
-        "preprocessing file saved with the model (unless you trained it this way yourself).",
+        "preprocessing file saved with the model (unless you trained it this way yourself)."
     )
 
 
-def image_size(encoder: Encoder, reference: Reference) -> Check:
+def image_size(encoder: Encoder, reference: Reference) -> Finding:
     """Height and width of the pixels, against the position embeddings of the image tower."""
     tower, made = reference.images.tower_size, encoder.image_size
     if tower is None:
-        return Check(
-            "image size", "skip", f"a convolutional image tower takes any size; it is given {_size(made)}."
-        )
+        return "skip", f"a convolutional image tower takes any size; it is given {_size(made)}."
     if tower != tuple(made):
-        return Check(
-            "image size",
-            "fail",
+        return "fail", (
             f"preprocessing makes {_size(made)} pixels but the image tower is built for {_size(tower)}: its "
-            "position embeddings do not fit; correct the size in the preprocessing file beside the model.",
+            "position embeddings do not fit; correct the size in the preprocessing file beside the model."
         )
-    return Check("image size", "pass", f"{_size(made)}, the size of the image tower.")
+    return "pass", f"{_size(made)}, the size of the image tower."
 
 
-def fast_and_slow(encoder: Encoder, reference: Reference) -> Check:
+def fast_and_slow(encoder: Encoder, reference: Reference) -> Finding:
     """The model's processor against its other implementation; which one trained the model is not known."""
-    name = "fast and slow image processor"
     if reference.images.alternative is None:
-        return Check(name, "skip", "there is only one implementation of this model's preprocessing.")
+        return "skip", "there is only one implementation of this model's preprocessing."
     image = synthetic_photo()
     here, there, other = reference.images.alternative()
     if here == there:
-        return Check(name, "skip", f"transformers has only the {here} implementation of this processor.")
+        return "skip", f"transformers has only the {here} implementation of this processor."
     used, unused = reference.images.own(image), other(image)
     if used.shape != unused.shape:
         shapes = f"{tuple(used.shape)} and {tuple(unused.shape)}"
-        return Check(name, "warn", f"{here} (used) and {there} make pixels of shapes {shapes}.")
+        return "warn", f"{here} (used) and {there} make pixels of shapes {shapes}."
     pixels = float((used - unused).abs().max())
     with in_float32(encoder), torch.inference_mode():
         pair = torch.stack([used, unused]).to(encoder.device)
         first, second = encoder.image_features(pair).float()
     cosine = float(F.cosine_similarity(first, second, dim=0))
     found = f"{here} (used) and {there}: pixels differ by {pixels:.3f}, embeddings have cosine {cosine:.5f}"
-    findings: list[tuple[Verdict, str]] = []
     if not cosine >= 0.999:
-        findings.append(
-            ("warn", f"{found}: figures published with the other implementation may not be met exactly.")
-        )
-    return conclude(name, findings, f"{found}.")
+        return "warn", f"{found}: figures published with the other implementation may not be met exactly."
+    return "pass", f"{found}."
 
 
 def _normalised(encoder: Encoder, pixels: Tensor) -> Tensor:

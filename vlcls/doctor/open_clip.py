@@ -12,12 +12,12 @@ from vlcls.doctor.reference import (
     HALF,
     IMAGENET,
     OPENAI,
+    Finding,
     Preprocessing,
     Reference,
     Resize,
     Statistics,
     TextTower,
-    Verdict,
 )
 from vlcls.encoders.open_clip import OpenClipEncoder
 
@@ -154,35 +154,31 @@ def _end_id(tokenizer: Any, inner: Any) -> int | None:
     return None if end is None else int(end)
 
 
-def _activation(encoder: OpenClipEncoder, name: str, tag: str | None) -> tuple[Verdict, str]:
+def _activation(encoder: OpenClipEncoder, name: str, tag: str | None) -> Finding:
     import open_clip
 
     images, texts = _activations(encoder.model.visual), _activations(_text_modules(encoder.model))
     built = "QuickGELU" if "QuickGELU" in images | texts else "GELU"
     known = open_clip.get_pretrained_cfg(name, tag) if tag else None
     if known and known.get("quick_gelu") and built == "GELU":
-        return (
-            "fail",
+        return "fail", (
             f"{name}/{tag} was trained with QuickGELU and is built with GELU, which costs several points of "
-            f"accuracy; load {name}-quickgelu/{tag}.",
+            f"accuracy; load {name}-quickgelu/{tag}."
         )
     if known:  # a tag without the flag leaves the word to the architecture, as roberta-ViT-B-32 has it
         return "pass", f"{built}, which open_clip's registry gives for {name}/{tag}."
     if built == "GELU" and re.search(r"\bopenai\b", "/".join(name.split("/")[-2:]).lower()):
-        return (
-            "fail",
+        return "fail", (
             "the name says OpenAI, whose weights were trained with QuickGELU, but the model is built with "
-            'GELU, which costs several points of accuracy; set "quick_gelu": true in open_clip_config.json.',
+            'GELU, which costs several points of accuracy; set "quick_gelu": true in open_clip_config.json.'
         )
     if images and texts and ("QuickGELU" in images) != ("QuickGELU" in texts):
-        return (
-            "warn",
+        return "warn", (
             "one tower has QuickGELU and the other GELU, which is right only for a text tower that was "
-            "trained elsewhere.",
+            "trained elsewhere."
         )
-    return (
-        "pass",
-        f"{built}, as the model's file says; nothing says which one the weights were trained with.",
+    return "pass", (
+        f"{built}, as the model's file says; nothing says which one the weights were trained with."
     )
 
 

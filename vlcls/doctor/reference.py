@@ -33,6 +33,10 @@ STATISTICS_NAMES = {
 _WORST: tuple[Verdict, ...] = ("fail", "warn", "skip", "pass")
 
 
+#: What one probe found: its verdict and its sentence; see `Check`.
+Finding = tuple[Verdict, str]
+
+
 @dataclass(frozen=True)
 class Check:
     """The verdict of one probe.
@@ -123,17 +127,17 @@ class Reference:
     images: Preprocessing
     texts: TextTower
     sigmoid: bool
-    activation: tuple[Verdict, str]
+    activation: Finding
     logits: Callable[[Tensor, Sequence[str]], Tensor] | None
     fixed_scale: bool = False
 
 
-def conclude(name: str, findings: Sequence[tuple[Verdict, str]], otherwise: str) -> Check:
+def conclude(findings: Sequence[Finding], otherwise: str) -> Finding:
     """The worst of the findings with the sentences of all that are as bad; `otherwise` if there are none."""
     if not findings:
-        return Check(name, "pass", otherwise)
+        return "pass", otherwise
     worst = min((verdict for verdict, _ in findings), key=_WORST.index)
-    return Check(name, worst, " ".join(sentence for verdict, sentence in findings if verdict == worst))
+    return worst, " ".join(sentence for verdict, sentence in findings if verdict == worst)
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from torch import Tensor
 from vlcls.doctor.reference import (
     HALF,
     OPENAI,
+    Finding,
     Preprocessing,
     Reference,
     Resize,
     Statistics,
     TextTower,
-    Verdict,
 )
 from vlcls.encoders.loading import loading
 from vlcls.encoders.transformers import TransformersEncoder
@@ -179,31 +179,28 @@ def _text_tower(
     )
 
 
-def _activation(encoder: TransformersEncoder, training: FamilyTraining) -> tuple[Verdict, str]:
+def _activation(encoder: TransformersEncoder, training: FamilyTraining) -> Finding:
     config = encoder.model.config
     texts, images = (getattr(part, "hidden_act", "") for part in (config.text_config, config.vision_config))
     found = f"{images} in the image tower, {texts} in the text tower"
     origin = _declared_origin(encoder)
     if encoder.family in ("clip", "clipseg") and "openai/" in origin and {texts, images} != {"quick_gelu"}:
-        return (
-            "fail",
+        return "fail", (
             f"{origin} was trained with QuickGELU, but the config says {found}, which costs several points "
-            'of accuracy; set "hidden_act": "quick_gelu" for both towers in config.json.',
+            'of accuracy; set "hidden_act": "quick_gelu" for both towers in config.json.'
         )
     if training.bert:  # the text tower was trained elsewhere, with an activation of its own
         return "pass", f"{found}, as the config says; nothing says what the weights were trained with."
     if texts != images:
-        return (
-            "fail",
+        return "fail", (
             f"the two towers disagree ({found}), but both were trained with the same activation: one of them "
             "computes with the wrong one, which costs several points of accuracy; make hidden_act in "
-            "config.json what the model's card says (OpenAI weights: quick_gelu).",
+            "config.json what the model's card says (OpenAI weights: quick_gelu)."
         )
     if training.activations and texts not in training.activations:
-        return (
-            "fail",
+        return "fail", (
             f"{training.family} was trained with {' or '.join(training.activations)}, but the config says "
-            f"{found}; correct hidden_act in config.json.",
+            f"{found}; correct hidden_act in config.json."
         )
     if training.activations or "openai/" in origin:
         return "pass", f"{found}, as {origin if 'openai/' in origin else training.family} was trained."
