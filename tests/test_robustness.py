@@ -268,3 +268,8 @@ def test_intervals_of_groups_have_the_spread_of_seeds_in_them():
 def test_the_gap_of_one_group_is_exactly_0():
     found = over_groups([True, False, True], ["a"] * 3).intervals["gap"]
     assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_accuracies_of_groups_stay_parts_of_one():
+    found = over_groups([[True] * 4, [False] * 4], ["a"] * 4).groups[0].accuracy
+    assert (found.value, found.low, found.high) == (0.5, 0, 1)
