@@ -45,7 +45,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "binomial": ("binomial.py", "binomial"),
     "classifiers": (
         "classifiers/*.py",
-        "constants scorers weighting cased candidates wide_names waffle",
+        "constants scorers weighting cased candidates wide_names waffle classifiers given_images audit",
     ),
     "prompts": ("prompts/*.py", "constants prompts prompt_descriptors waffle learned_prompts scorers"),
     "conse": ("encoders/conse.py", "constants conse"),
@@ -117,11 +117,12 @@ def changes(node: ast.AST) -> Iterator[str]:
 
 
 def mutable(node: ast.AST) -> Iterator[ast.AST]:
-    """What is under a node; not what is said of errors, in f-strings, in annotations and in decorators."""
+    """What is under a node; not texts of errors, annotations, decorators, how much is in memory at once."""
     skipped = [getattr(node, "annotation", None), getattr(node, "returns", None)]
     for child in ast.iter_child_nodes(node):
         texts = isinstance(child, ast.Raise | ast.JoinedStr | ast.Assert)
-        if not texts and child not in [*skipped, *getattr(node, "decorator_list", [])]:
+        memory = isinstance(child, ast.Assign) and ast.unparse(child.targets[0]).endswith("_AT_ONCE")
+        if not (texts or memory) and child not in [*skipped, *getattr(node, "decorator_list", [])]:
             yield child
             yield from mutable(child)
 

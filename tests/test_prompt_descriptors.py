@@ -96,6 +96,8 @@ def test_append_and_alone():
         ("its tail is bushy", "whose tail is bushy"),
         ("each rib has a bone", "where each rib has a bone"),
         ("LED lights", "which has LED lights"),
+        ("Asian ears", "which has Asian ears"),
+        ("A long tail", "which has a long tail"),
         ("which swims", "which swims"),
         ("  Two   legs. ", "which has two legs"),
         ("", ""),
