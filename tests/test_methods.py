@@ -8,9 +8,10 @@ import torch
 import vlcls
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.errors import DescriptorError, EvaluationError
+from vlcls.evaluation.metrics.verdicts import SEEDS_ASKED
 from vlcls.evaluation.run.kinds import NameFinder, method_kinds
 from vlcls.evaluation.run.method_options import options_of
-from vlcls.evaluation.run.methods import SEEDS, parse_method, parse_methods, prompts_hash, with_controls
+from vlcls.evaluation.run.methods import parse_method, parse_methods, prompts_hash, with_controls
 from vlcls.labels import as_labels
 from vlcls.prompts.sources import Context
 
@@ -134,7 +135,7 @@ def test_every_kind_has_prompts_for_every_class():
             with pytest.raises(EvaluationError, match="no prompts"):
                 method.prompts(CONTEXT, 0)
             continue
-        assert len(method.seeds) == (SEEDS if kind.source.random else 1) and method.about.endswith(
+        assert len(method.seeds) == (SEEDS_ASKED if kind.source.random else 1) and method.about.endswith(
             (".", ").")
         )
         prompts = method.prompts(CONTEXT, 0)

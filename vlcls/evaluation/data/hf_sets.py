@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,15 @@ class HubRows:
     count: int | None
     scheme: Scheme
     used: frozenset[int] | None
-    columns: Columns
+
+    @classmethod
+    def whole(
+        cls, sources: Sequence[ImageSource], truth: Sequence[tuple[int, ...]],
+        groups: Mapping[str, tuple[str, ...]], scheme: Scheme,
+    ) -> HubRows:  # fmt: skip
+        """Of a set that is known as a whole."""
+        used = frozenset(place for classes in truth for place in classes)
+        return cls(listed(sources, truth, groups), len(truth), scheme, used)
 
 
 def load_saved(folder: Path, split: str | None) -> tuple[Any, str | None]:
@@ -123,16 +131,14 @@ def open_rows(
     """
     if hasattr(dataset, "__len__"):
         rows = read_rows(dataset, where, columns, labels, own=own, folder=folder)
-        used = frozenset(place for classes in rows.truth for place in classes)
-        parts = listed(rows.sources, rows.truth, rows.groups)
-        return HubRows(parts, len(rows.truth), rows.scheme, used, rows.columns)
+        return HubRows.whole(rows.sources, rows.truth, rows.groups, rows.scheme)
     if dataset.features is None:
         dataset = dataset._resolve_features()
     chosen = feature_columns(dataset.features, where, columns, folder)
     feature = dataset.features[chosen.label]
     at = f"{where}, column {chosen.label!r}"
     scheme = label_scheme(feature_kind(feature), feature_names(feature) or own, labels, None, at)
-    return HubRows(streamed(_stream(dataset, chosen, scheme, at, folder)), None, scheme, None, chosen)
+    return HubRows(streamed(_stream(dataset, chosen, scheme, at, folder)), None, scheme, None)
 
 
 def _stream(

@@ -9,14 +9,10 @@ from pathlib import Path
 
 from vlcls import demo
 from vlcls.errors import EvaluationError, LabelError
-from vlcls.evaluation.data.class_names import (
-    GivenLabels,
-    check_labels,
-    given_labels,
-)
+from vlcls.evaluation.data.class_names import GivenLabels, check_labels, given_labels
 from vlcls.evaluation.data.hf_sets import BUILDERS, HubRows, load_saved, load_split, open_rows
 from vlcls.evaluation.data.layouts import layout_of, subfolders
-from vlcls.evaluation.data.parts import EvaluationSet, joined_parts, listed
+from vlcls.evaluation.data.parts import EvaluationSet, joined_parts
 from vlcls.evaluation.data.shards import (
     CLASS_NAMES,
     TEMPLATES,
@@ -52,9 +48,9 @@ class _Request:
     labels: Labels | None
     streaming: bool
 
-    def source(self, **more: str | None) -> dict[str, str]:
-        asked = {"path": self.path, "config": self.config, "split": self.split, "revision": self.revision}
-        return {key: value for key, value in (asked | more).items() if value is not None}
+    def source(self, split: str | None) -> dict[str, str]:
+        asked = {"path": self.path, "config": self.config, "split": split, "revision": self.revision}
+        return {key: value for key, value in asked.items() if value is not None}
 
 
 def open_set(
@@ -181,22 +177,21 @@ def _chosen_table(tables: Sequence[Path], request: _Request) -> Path:
 
 def _open_saved(folder: Path, request: _Request) -> EvaluationSet:
     dataset, split = load_saved(folder, request.split)
-    return _of_rows(_rows(dataset, request), request, split=split)
+    return _of_dataset(dataset, request, split=split)
 
 
 def _open_image_folder(folder: Path, request: _Request) -> EvaluationSet:
     dataset, split = load_split(
         "imagefolder", request.split, data_dir=str(folder), streaming=request.streaming
     )
-    return _of_rows(_rows(dataset, request), request, split=split)
+    return _of_dataset(dataset, request, split=split)
 
 
 def _open_table_folder(folder: Path, request: _Request) -> EvaluationSet:
     dataset, split = load_split(
         str(folder), request.split, config=request.config, streaming=request.streaming
     )
-    rows = _rows(dataset, request, folder=folder)
-    return _of_rows(rows, request, split=split)
+    return _of_dataset(dataset, request, split=split, folder=folder)
 
 
 def _open_file(path: Path, request: _Request) -> EvaluationSet:
@@ -207,16 +202,14 @@ def _open_file(path: Path, request: _Request) -> EvaluationSet:
         table = read_table(path)
         sources, truth, columns, scheme = table_images(table, path, request.labels, *request.columns)
         groups = {name: tuple(map(_group, table[name])) for name in columns.groups}
-        used = {place for classes in truth for place in classes}
-        rows = HubRows(listed(sources, truth, groups), len(truth), scheme, frozenset(used), columns)
-        return _of_rows(rows, request)
+        return _of_rows(HubRows.whole(sources, truth, groups, scheme), request)
     if suffix not in BUILDERS:
         kinds = ", ".join((*SUFFIXES, *BUILDERS))
         raise EvaluationError(f"{path}: a folder is expected, or one of these kinds of files: {kinds}")
     dataset, _ = load_split(
         BUILDERS[suffix], request.split, data_files=str(path), streaming=request.streaming
     )
-    return _of_rows(_rows(dataset, request, folder=path.parent), request)
+    return _of_dataset(dataset, request, folder=path.parent)
 
 
 def _open_class_folder(folder: Path, request: _Request) -> EvaluationSet:
@@ -259,8 +252,7 @@ def _open_hub(request: _Request) -> EvaluationSet:
         revision=request.revision,
         streaming=request.streaming,
     )
-    rows = _rows(dataset, request, own=own)
-    return _of_rows(rows, request, split=split, templates=templates)
+    return _of_dataset(dataset, request, split=split, own=own, templates=templates)
 
 
 def _fetch(request: _Request, *patterns: str) -> Path:
@@ -281,12 +273,14 @@ def _fetch(request: _Request, *patterns: str) -> Path:
 # ---- one shape for all ---------------------------------------------------------------------------------
 
 
-def _rows(
-    dataset: object, request: _Request, *, own: Sequence[str] | None = None, folder: Path | None = None
-) -> HubRows:
-    return open_rows(
+def _of_dataset(
+    dataset: object, request: _Request, *, split: str | None = None, own: Sequence[str] | None = None,
+    folder: Path | None = None, templates: tuple[str, ...] | None = None,
+) -> EvaluationSet:  # fmt: skip
+    rows = open_rows(
         dataset, request.path, columns=request.columns, labels=request.labels, own=own, folder=folder
     )
+    return _of_rows(rows, request, split=split, templates=templates)
 
 
 def _of_rows(
@@ -303,7 +297,7 @@ def _of_rows(
         labels=rows.scheme.labels,
         parts=rows.parts,
         count=rows.count,
-        source=request.source(split=split or request.split),
+        source=request.source(split or request.split),
         templates=templates,
         multi_label=rows.scheme.multi_label,
         problems=rows.scheme.problems + check_labels(rows.scheme.labels, rows.used),
@@ -317,14 +311,8 @@ def _of_images(images: LabelledImages, request: _Request, said: tuple[str, ...] 
         have = ", ".join(images.groups) or "none"
         raise EvaluationError(f"{request.path}: has no columns but its groups ({have}), and no configs")
     truth = tuple((place,) for place in images.class_indices)
-    return EvaluationSet(
-        name=request.name,
-        labels=images.labels,
-        parts=listed(images.sources, truth, images.groups),
-        count=len(images),
-        source=request.source(),
-        problems=said + check_labels(images.labels, set(images.class_indices)),
-    )
+    scheme = Scheme(images.labels, None, False, said)
+    return _of_rows(HubRows.whole(images.sources, truth, images.groups, scheme), request)
 
 
 def _of_shards(shards: Shards, folder: Path, request: _Request, revision: str | None) -> EvaluationSet:
@@ -340,17 +328,9 @@ def _of_shards(shards: Shards, folder: Path, request: _Request, revision: str | 
     else:
         scheme = label_scheme(kind, shards.names, request.labels, shards.values, where)
     truth = read_truth(shards.values, scheme, where)
-    used = {place for classes in truth for place in classes}
-    return EvaluationSet(
-        name=request.name,
-        labels=scheme.labels,
-        parts=listed(shards.sources, truth, {}),
-        count=len(truth),
-        source=request.source(split=shards.split, revision=revision),
-        templates=shards.templates,
-        multi_label=shards.multi_label,
-        problems=scheme.problems + check_labels(scheme.labels, used),
-    )
+    rows = HubRows.whole(shards.sources, truth, {}, scheme)
+    asked = replace(request, revision=revision)
+    return _of_rows(rows, asked, split=shards.split, templates=shards.templates)
 
 
 def _group(value: object) -> str:

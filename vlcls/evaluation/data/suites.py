@@ -257,15 +257,9 @@ def open_suite_set(suite: Suite, name: str, data: str | Path | None = None) -> E
         labels = suite.folder / labels
     return open_set(
         entry.path.replace(DATA, _as_path(data)),
-        name=entry.name,
-        split=entry.split,
-        config=entry.config,
-        revision=entry.revision,
-        image_column=entry.image_column,
-        label_column=entry.label_column,
         group_columns=suite.groups.get(name, ()),
         labels=labels,
-        streaming=entry.streaming,
+        **entry.model_dump(exclude={"path", "labels"}),
     )
 
 

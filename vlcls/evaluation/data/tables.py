@@ -37,7 +37,10 @@ def read_table(path: Path) -> Table:
     Raises:
         EvaluationError: Not such a file; says which line.
     """
-    text = read_text(path, EvaluationError)
+    return _parsed(read_text(path, EvaluationError), path)
+
+
+def _parsed(text: str, path: Path) -> Table:
     table = _json_lines(text, path) if path.suffix.lower() == ".jsonl" else _csv(text, path)
     if not table or not next(iter(table.values())):
         raise EvaluationError(f"{path}: no rows in this file")
@@ -103,11 +106,7 @@ def is_metadata(path: Path) -> bool:
 def _head(path: Path) -> Table:
     """The first rows of a table."""
     lines = [line for _, line in itertools.islice(iter_lines(path, EvaluationError), _HEAD_LINES)]
-    read = _json_lines if path.suffix.lower() == ".jsonl" else _csv
-    table = read("\n".join(lines), path)
-    if not table or not next(iter(table.values())):
-        raise EvaluationError(f"{path}: no rows in this file")
-    return table
+    return _parsed("\n".join(lines), path)
 
 
 def kinds_of(table: Table) -> dict[str, str]:

@@ -24,7 +24,7 @@ from vlcls.evaluation.metrics.measuring import mean_over_seeds, measure_multi_la
 from vlcls.evaluation.metrics.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.metrics.robustness import over_groups
 from vlcls.evaluation.report.run_files import cell_name, read_predictions
-from vlcls.evaluation.run.cell_files import read_cell, stored_schema, write_cell, write_predictions
+from vlcls.evaluation.run.cell_files import stored_schema, write_cell, write_predictions
 from vlcls.evaluation.run.embedded import EmbeddedSet
 from vlcls.evaluation.run.methods import Method, prompts_hash
 from vlcls.prompts.sources import Context
@@ -87,11 +87,6 @@ def file_name(data: EmbeddedSet, encoder: Encoder, method: Method) -> str:
     readable = "--".join(re.sub(r"[^\w.=-]+", "_", part)[:60] for part in parts)
     exact = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
     return f"{readable}--{exact}"
-
-
-def stored_cell(cell: Cell, folder: Path) -> dict[str, Any] | None:
-    """What an earlier run made of the same cell; None if there is none, or a part of it is damaged."""
-    return read_cell(folder, cell.name, cell.key)
 
 
 def classifiers(cell: Cell, cache: bool | str | Path = True) -> list[PromptClassifier]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -92,12 +92,16 @@ class EmbeddedSet:
             raise EvaluationError(
                 f"{self.name}: it was trained on all {len(self)} images of this set: evaluate it on others"
             )
-        digest = hashlib.sha256(f"{self.content} rows {rows}".encode()).hexdigest()
+        return self._some(rows, f"rows {rows}")
+
+    def _some(self, rows: Sequence[int], told: str) -> EmbeddedSet:
+        """Only some images; `told` goes into the hash of the content."""
         return replace(
             self, embeddings=self.embeddings[rows], truth=tuple(self.truth[row] for row in rows),
             groups={column: tuple(values[row] for row in rows) for column, values in self.groups.items()},
-            names=tuple(self.names[row] for row in rows), content=digest,
-            keys=tuple(self.keys[row] for row in rows),
+            names=tuple(self.names[row] for row in rows),
+            content=hashlib.sha256(f"{self.content} {told}".encode()).hexdigest(),
+            keys=tuple(self.keys[row] for row in rows if self.keys),
         )  # fmt: skip
 
     def changed_from(self, clean: EmbeddedSet) -> EmbeddedSet:
@@ -116,14 +120,9 @@ class EmbeddedSet:
         rows = [row for row, own in enumerate(self.truth) if own[0] in place]
         if not rows:
             raise EvaluationError(f"{name}: the set has no image of these classes")
-        digest = hashlib.sha256(f"{self.content} {order}".encode()).hexdigest()
-        return EmbeddedSet(
-            name, self.labels.some(order), self.embeddings[rows],
-            tuple((place[self.truth[row][0]],) for row in rows),
-            {column: tuple(values[row] for row in rows) for column, values in self.groups.items()},
-            tuple(self.names[row] for row in rows), {}, digest, False, 0,
-            tuple(self.keys[row] for row in rows) if self.keys else (),
-        )  # fmt: skip
+        truth = tuple((place[self.truth[row][0]],) for row in rows)
+        some = self._some(rows, str(order))
+        return replace(some, name=name, labels=self.labels.some(order), truth=truth, errors={}, encoded=0)
 
 
 def embed_set(

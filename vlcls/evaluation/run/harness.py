@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlcls import __version__
+from vlcls.classifiers.base import open_store
 from vlcls.errors import EvaluationError, OutputError, VlclsError
 from vlcls.evaluation.metrics.robustness import Drop
 from vlcls.evaluation.report.run_files import FORMAT, RESULTS, VERSION
 from vlcls.evaluation.report.run_folder import claim, write_files
-from vlcls.evaluation.run.cell_files import CELLS
-from vlcls.evaluation.run.cells import Cell, classifiers, predictions_of, run_cell, stored_cell
+from vlcls.evaluation.run.cell_files import CELLS, read_cell
+from vlcls.evaluation.run.cells import Cell, classifiers, predictions_of, run_cell
 from vlcls.evaluation.run.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.run.methods import Method
 from vlcls.evaluation.run.naming import found_names, judged_names, stored_names
@@ -34,7 +35,6 @@ from vlcls.evaluation.run.right_reasons import judge_reasons
 from vlcls.files.json_text import to_json
 from vlcls.files.writing import locked
 from vlcls.prompts.sources import Context
-from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.encoders import Encoder
@@ -89,9 +89,7 @@ class _Evaluation:
         self.corruptions: list[dict[str, Any]] = []
         self.rationales: list[dict[str, Any]] = []
         self.discoveries: list[dict[str, Any]] = []
-        self.store = None if plan.cache is False else EmbeddingStore(
-            None if plan.cache is True else plan.cache
-        )  # fmt: skip
+        self.store = open_store(plan.cache)
 
     def run(self) -> None:
         for encoder in self.plan.encoders:
@@ -162,7 +160,7 @@ class _Evaluation:
         """The figures of a cell, from an earlier run or new; None on processes that only help to encode."""
         from vlcls.encoders.placement import found_by_main
 
-        found = stored_cell(cell, self.folder) if _is_main() else None
+        found = read_cell(self.folder, cell.name, cell.key) if _is_main() else None
         if found_by_main(lambda: found is not None):
             return found
         made = classifiers(cell, self.plan.cache)

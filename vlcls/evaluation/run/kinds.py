@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vlcls.classifiers.base import open_store
 from vlcls.classifiers.fitted import Fitted
 from vlcls.classifiers.weighting import WEIGHTINGS
 from vlcls.errors import EvaluationError
@@ -25,7 +26,6 @@ from vlcls.prompts.learned import with_new_classes
 from vlcls.prompts.sources import MOST_COUNT, SOURCES, Check, Context, Options, PromptSource
 from vlcls.registry import Registry
 from vlcls.specs import as_number, number_within
-from vlcls.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -161,14 +161,10 @@ def _numbers(options: Options) -> dict[str, Any]:
     return {**found, "retrieved": int(found.get("retrieved", 10))}
 
 
-def _store(cache: bool | str | Path) -> EmbeddingStore | None:
-    return None if cache is False else EmbeddingStore(None if cache is True else cache)
-
-
 def _database(options: Options, encoder: Encoder, cache: bool | str | Path) -> CaptionDatabase:
     from vlcls.retrieval.opening import open_captions
 
-    return open_captions(options.get("captions", "wordnet"), encoder, store=_store(cache))
+    return open_captions(options.get("captions", "wordnet"), encoder, store=open_store(cache))
 
 
 def _cased(options: Options, encoder: Encoder, cache: bool | str | Path) -> NamingMethod:
@@ -188,7 +184,7 @@ def _wordnet_names(options: Options, encoder: Encoder, cache: bool | str | Path)
     from vlcls.classifiers.vocabulary_free import FixedVocabulary
     from vlcls.retrieval.builtin import wordnet_words
 
-    return FixedVocabulary(wordnet_words(), encoder, store=_store(cache))
+    return FixedVocabulary(wordnet_words(), encoder, store=open_store(cache))
 
 
 # ---- the methods ---------------------------------------------------------------------------------------

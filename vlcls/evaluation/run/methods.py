@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
     from vlcls.encoders import Encoder
 
-#: Repetitions of a method with random texts.
-SEEDS = SEEDS_ASKED
-
 
 @dataclass(frozen=True)
 class Method:
@@ -140,7 +137,7 @@ def parse_method(spec: str, *, control: bool = False) -> Method:
     name, options = parse_spec(spec)
     kind = method_kinds().get(name) or METHODS.find(name)
     check_options(spec, kind, options)
-    seeds = float(options.get("seeds", SEEDS if kind.source.random else 1))
+    seeds = float(options.get("seeds", SEEDS_ASKED if kind.source.random else 1))
     return Method(spec, kind, {**kind.fixed, **options}, tuple(range(int(seeds))), control)
 
 
