@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from vlcls.app import session as sessions
-from vlcls.app.heat import check_heat
 from vlcls.app.more import AskedModel, more
 from vlcls.app.session import Row
 from vlcls.app.view import Pick, View, picked_class, picked_group, picked_pair
 from vlcls.app.workbench import Workbench, now
 from vlcls.descriptors import DescriptorSet
 from vlcls.errors import SessionError, VlclsError
+from vlcls.explain.heatmaps import usable_method
 from vlcls.files.text import read_text
 
 #: Letters of a descriptor that the list of changes repeats.
@@ -59,8 +60,8 @@ class Request:
     def descriptors(self) -> DescriptorSet:
         return self.bench.seen.session.descriptors
 
-    def class_index(self) -> int:
-        return self.number("index", len(self.descriptors.labels))
+    def class_index(self, key: str = "index") -> int:
+        return self.number(key, len(self.descriptors.labels))
 
 
 def act(request: Request) -> View:
@@ -84,9 +85,9 @@ def _pick(view: View, pick: Pick) -> View:
 
 
 def _pair(request: Request) -> View:
-    count, bench = len(request.descriptors.labels), request.bench
-    truth, given = request.number("truth", count), request.number("given", count)
-    return _pick(request.view, picked_pair(bench.seen, bench.material.shown, truth, given))
+    truth, given = request.class_index("truth"), request.class_index("given")
+    shown = request.bench.material.shown
+    return _pick(request.view, picked_pair(request.bench.seen, shown, truth, given))
 
 
 def _group(request: Request) -> View:
@@ -97,14 +98,9 @@ def _group(request: Request) -> View:
     return _pick(request.view, picked_group(request.bench.seen, shown, column, value))
 
 
-def _class_images(request: Request) -> View:
+def _class_images(request: Request, key: str = "index") -> View:
     shown = request.bench.material.shown
-    return _pick(request.view, picked_class(request.bench.seen, shown, request.class_index()))
-
-
-def _class_chosen(request: Request) -> View:
-    index = request.number("value", len(request.descriptors.labels))
-    return _pick(request.view, picked_class(request.bench.seen, request.bench.material.shown, index))
+    return _pick(request.view, picked_class(request.bench.seen, shown, request.class_index(key)))
 
 
 def _image(request: Request) -> View:
@@ -116,7 +112,7 @@ def _heat(request: Request) -> View:
     """Where the image matched a descriptor."""
     index = request.class_index()
     place = request.number("place", len(request.descriptors.descriptors[index]))
-    check_heat(request.bench)
+    usable_method(request.bench.seen.now.classifier.encoder)  # refuses where there is none
     return replace(request.view, heat=(index, request.descriptors.descriptors[index][place].text))
 
 
@@ -130,7 +126,7 @@ def _open_class(request: Request) -> View:
 
 
 def _choose_class(request: Request) -> View:
-    return replace(request.view, index=request.number("value", len(request.descriptors.labels)))
+    return replace(request.view, index=request.class_index("value"))
 
 
 def _against(request: Request) -> View:
@@ -281,7 +277,7 @@ ACTIONS: Mapping[str, Callable[[Request], View]] = {
     "pair": _pair,
     "group": _group,
     "class-images": _class_images,
-    "class-chosen": _class_chosen,
+    "class-chosen": partial(_class_images, key="value"),
     "image": _image,
     "heat": _heat,
     "bias": _bias,

@@ -11,7 +11,6 @@ from PIL import Image
 
 from vlcls.app.markup import text
 from vlcls.app.workbench import Workbench
-from vlcls.explain.heatmaps import usable_method
 from vlcls.explain.overlay import text_overlay
 from vlcls.images import decode, load_source
 
@@ -19,13 +18,6 @@ from vlcls.images import decode, load_source
 _SIDE = 320
 #: One map at a time: each listens to the model while it runs.
 _ONE = threading.Lock()
-
-
-def check_heat(bench: Workbench) -> None:
-    """Raises:
-    EncoderError: Heat maps of this encoder cannot be made; says which can.
-    """
-    usable_method(bench.seen.now.classifier.encoder)
 
 
 def heat_figure(bench: Workbench, place: int, index: int, descriptor: str) -> str:

@@ -28,7 +28,7 @@ from vlcls.labels import Labels
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-    from vlcls.app.session_schema import Changes, Entry, LookFile, StartFile
+    from vlcls.app.session_schema import Changes, Entry, StartFile
 
 START, SESSION, LOCK, EXPORTS = "start.json", "session.json", "lock", "exports"
 
@@ -150,7 +150,8 @@ def _read(folder: Path, plain: Any) -> Session:
     snapshots = {
         name: _changed(base, each, f"{path}: snapshots.{name}") for name, each in content.snapshots.items()
     }
-    return Session(about, steps, content.place, snapshots, tuple(map(_look, content.looks)), content.revision)
+    looks = tuple(Look(**vars(each)) for each in content.looks)
+    return Session(about, steps, content.place, snapshots, looks, content.revision)
 
 
 def export_path(folder: Path, name: str) -> Path:
@@ -231,10 +232,6 @@ def _changed(start: DescriptorSet, changes: Changes, where: str) -> DescriptorSe
         own[int(index)] = _descriptors(entries)
     sources: Mapping[str, Mapping[str, str]] = start.sources if changes.sources is None else changes.sources
     return DescriptorSet(start.labels, tuple(own), start.style, sources)
-
-
-def _look(found: LookFile) -> Look:
-    return Look(found.at, found.revision, found.images, found.before, found.gained, found.lost, found.groups)
 
 
 def _entry(each: Descriptor) -> list[Any]:

@@ -71,7 +71,6 @@ class PartChange:
     """The images of a class or group: right at the start and now, and the change."""
 
     name: str
-    place: int
     count: int
     before: int
     after: int
@@ -98,15 +97,13 @@ def total_change(seen: Seen, shown: Subset) -> Estimate:
 
 def class_changes(seen: Seen, shown: Subset) -> list[PartChange]:
     """Classes of which an image turned right or wrong, the greatest change first."""
-    names = seen.session.start.labels.reported
-    owner = shown.truth.numpy()
-    return _changes(seen, shown, owner, dict(enumerate(names)))
+    return _changes(seen, shown, shown.truth.numpy(), seen.session.start.labels.reported)
 
 
 def group_changes(seen: Seen, shown: Subset, column: str) -> list[PartChange]:
     """The same of the groups of a column."""
     names, owner = group_places(shown.groups[column])
-    return _changes(seen, shown, owner, dict(enumerate(names)))
+    return _changes(seen, shown, owner, names)
 
 
 def group_places(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
@@ -116,14 +113,14 @@ def group_places(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     return names, np.array([place[value] for value in values], dtype=np.int64)
 
 
-def _changes(seen: Seen, shown: Subset, owner: NDArray[np.int64], names: dict[int, str]) -> list[PartChange]:
+def _changes(seen: Seen, shown: Subset, owner: NDArray[np.int64], names: Sequence[str]) -> list[PartChange]:
     before, after = rightness(seen, shown)
     found = []
     for place in np.unique(owner[before != after]).tolist():
         own = owner == place
         was, is_now = before[own], after[own]
         change = compare_right(is_now[None], was[None], samples=_SAMPLES).difference
-        found.append(PartChange(names[place], place, len(was), int(was.sum()), int(is_now.sum()), change))
+        found.append(PartChange(names[place], len(was), int(was.sum()), int(is_now.sum()), change))
     return sorted(found, key=lambda part: (-abs(part.change.value), part.name))
 
 

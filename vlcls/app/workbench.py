@@ -78,19 +78,16 @@ class Workbench:
             start = score(material.start, material.shown.embeddings)
             self._scores: list[tuple[DescriptorSet, Scored]] = [(found.start, start)]
             self._audits: list[tuple[DescriptorSet, Audit]] = []
-            self._searched: tuple[DescriptorSet, BiasReport] | None = None
-            self._seen = self._see(found, time.perf_counter())
+            #: What the last search for bias found, and the descriptors that it looked at.
+            self.searched: tuple[DescriptorSet, BiasReport] | None = None
+            #: The state in force.
+            self.seen = self._see(found, time.perf_counter())
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         release(self._lock)
-
-    @property
-    def seen(self) -> Seen:
-        """The state in force."""
-        return self._seen
 
     def change(self, revision: int, move: Callable[[Session], Session]) -> Seen:
         """Change the session, score all shown images anew, and save. What cannot be scored changes nothing.
@@ -105,12 +102,12 @@ class Workbench:
         """
         began = time.perf_counter()
         with self._changing:
-            check_revision(self._seen.session, revision)
-            session = move(self._seen.session)
+            check_revision(self.seen.session, revision)
+            session = move(self.seen.session)
             seen = self._see(session, began)
             save(session, self.folder)
-            self._seen = replace(seen, seconds=time.perf_counter() - began)
-            return self._seen
+            self.seen = replace(seen, seconds=time.perf_counter() - began)
+            return self.seen
 
     def edit(self, revision: int, move: Callable[[DescriptorSet], DescriptorSet], said: str) -> Seen:
         """As `change`, with a function of the descriptors."""
@@ -128,7 +125,7 @@ class Workbench:
 
         def move(session: Session) -> Session:
             first = score(self.material.start, held.embeddings)
-            second = rescore(first, self._seen.now.classifier)
+            second = rescore(first, self.seen.now.classifier)
             found = compare(first, second, held.truth, held.groups)
             assert found.total is not None
             directions = [flip.direction for flip in found.flips]
@@ -145,7 +142,7 @@ class Workbench:
 
     def audit(self) -> Audit:
         """What each descriptor in force does on the shown images."""
-        seen, shown = self._seen, self.material.shown
+        seen, shown = self.seen, self.material.shown
         with self._auditing:
             for known, audit in self._audits:
                 if known == seen.session.descriptors:
@@ -154,17 +151,12 @@ class Workbench:
             self._audits = [(seen.session.descriptors, audit), *self._audits[: _KEPT - 1]]
             return audit
 
-    @property
-    def searched(self) -> tuple[DescriptorSet, BiasReport] | None:
-        """What the last search for bias found, and the descriptors that it looked at."""
-        return self._searched
-
     def search(self) -> None:
         """Look for bias of the descriptors in force, on the shown images alone.
 
         Their own words are the vocabulary of failure modes, beside the groups.
         """
-        seen, shown = self._seen, self.material.shown
+        seen, shown = self.seen, self.material.shown
         classifier = seen.now.classifier
         known = seen.session.descriptors
         words = list(dict.fromkeys(each.text for own in known.descriptors for each in own))
@@ -174,13 +166,13 @@ class Workbench:
         with self._auditing:
             rows = embed_texts(words, classifier.encoder, store=open_store(self._cache))
             found = find_bias(classifier, images, vocabulary=(words, rows.cpu()), split=everything)
-            self._searched = (known, found)
+            self.searched = (known, found)
 
     def explain(self, place: int) -> Explanation:
         """Why shown image `place` (among the shown ones) is given its class; the true class too."""
         shown = self.material.shown
         found = explain_images(
-            self._seen.now.classifier, shown.embeddings[place : place + 1], [int(shown.truth[place])]
+            self.seen.now.classifier, shown.embeddings[place : place + 1], [int(shown.truth[place])]
         )
         return found[0]
 
@@ -199,7 +191,7 @@ class Workbench:
 
     def exported(self, note: str) -> DescriptorSet:
         """The descriptors in force, with a source that tells how they were made."""
-        seen, material = self._seen, self.material
+        seen, material = self.seen, self.material
         session, total = seen.session, seen.comparison.total
         assert total is not None
         about = {

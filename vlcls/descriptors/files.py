@@ -58,7 +58,8 @@ def read_descriptors(path: str | Path, *, style: Style | None = None) -> Descrip
 
 def read_file(path: str | Path, *, style: Style | None = None) -> ReadFile:
     """As `read_descriptors`, with the lines."""
-    where = _located(path)
+    built_in = is_built_in(path, descriptor_names(), "descriptor set")
+    where = prompts_folder() / "descriptors" / f"{path}.json" if built_in else Path(path).expanduser()
     return parse_descriptors(_text(where), str(path), where.name, style)
 
 
@@ -147,12 +148,6 @@ def _entry(descriptor: Descriptor) -> Any:
     if descriptor.weight != 1:
         entry["weight"] = descriptor.weight
     return descriptor.text if len(entry) == 1 else entry
-
-
-def _located(path: str | Path) -> Path:
-    if is_built_in(path, descriptor_names(), "descriptor set"):
-        return prompts_folder() / "descriptors" / f"{path}.json"
-    return Path(path).expanduser()
 
 
 def _text(path: Path) -> str:

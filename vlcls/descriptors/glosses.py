@@ -33,7 +33,7 @@ _TELLS = re.compile(
 )
 #: "Nontechnical name for any of numerous fishes": the fishes are meant.
 _NAME_FOR = re.compile(
-    r"(?:an?\s|the\s|some\s)?(?:(?!who\b|that\b|which\b|whom\b|to\b)[\w'-]+\s){0,3}?"
+    r"^(?:an?\s|the\s|some\s)?(?:(?!who\b|that\b|which\b|whom\b|to\b)[\w'-]+\s){0,3}?"
     r"(?:name|term|word|title|designation)s?\s(?:(?:used|applied|given)\s(?:\w+ly\s)?)?(?:for|of|to)\s"
     r"(?:(?:address|respect|abuse)\s(?:for|to)\s)?",
     re.IGNORECASE,
@@ -81,7 +81,7 @@ def gloss_phrases(gloss: str) -> list[str]:
     for number, part in enumerate(text.split(";")):
         part = part.strip()
         if number == 0:
-            part = _BEFORE_KIND.sub("", part[_end(_NAME_FOR.match(part)) :])
+            part = _BEFORE_KIND.sub("", _NAME_FOR.sub("", part))
         kind, *has = _HAS.split(f" {part}", maxsplit=1)
         kind, has = _trimmed(kind, cut=bool(has)), [_trimmed(_USED.split(each)[0], cut=True) for each in has]
         is_kind = not _EMPTY.fullmatch(kind) and _names_a_thing(kind) and not _TELLS.match(kind)
@@ -89,10 +89,6 @@ def gloss_phrases(gloss: str) -> list[str]:
             phrases.append(f"a kind of {kind}")
         phrases += [each for each in ([kind] if number else []) + has if _seen(each)]
     return list(dict.fromkeys(phrases))
-
-
-def _end(found: re.Match[str] | None) -> int:
-    return found.end() if found else 0
 
 
 def _trimmed(phrase: str, *, cut: bool = False) -> str:

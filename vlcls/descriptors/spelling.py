@@ -27,11 +27,6 @@ _WORDS = (
 )  # fmt: skip
 
 
-def senses_by_name() -> dict[str, list[tuple[int, str]]]:
-    """Every name of WordNet in lower case to (place among the synset's lemmas, synset)."""
-    return _senses()
-
-
 def as_in_wordnet(name: str) -> str | None:
     """The name in lower case as WordNet has it, or None if no way to write it is there.
 
@@ -39,7 +34,7 @@ def as_in_wordnet(name: str) -> str | None:
     stands in brackets; in the singular or plural; in British and American spelling; these together.
     """
     plain = " ".join(clean_name(name).casefold().split())
-    if plain in _senses():
+    if plain in senses_by_name():
         return plain
     for way in _ways(plain):
         if found := _by_letters().get(_letters(way)):
@@ -96,11 +91,12 @@ def _letters(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _by_letters() -> dict[str, str]:
-    return {_letters(name): name for name in reversed(_senses())}
+    return {_letters(name): name for name in reversed(senses_by_name())}
 
 
 @lru_cache(maxsize=1)
-def _senses() -> dict[str, list[tuple[int, str]]]:
+def senses_by_name() -> dict[str, list[tuple[int, str]]]:
+    """Every name of WordNet in lower case to (place among the synset's lemmas, synset)."""
     result: dict[str, list[tuple[int, str]]] = {}
     for synset, names in wordnet.lemmas().items():
         for place, name in enumerate(names):

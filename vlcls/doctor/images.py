@@ -66,10 +66,11 @@ def mean_and_std(encoder: Encoder, reference: Reference) -> Finding:
     found = _effective_statistics(encoder)
     known = _nearest(found, reference.images.statistics)
     if known is not None:
-        return "pass", f"{_words(found)}, {_name(known)}, as {reference.family} models are trained with."
+        whose = STATISTICS_NAMES.get(known, "its own")
+        return "pass", f"{_words(found)}, {whose}, as {reference.family} models are trained with."
     expected = " or ".join(_words(pair) for pair in reference.images.statistics)
     elsewhere = _nearest(found, tuple(STATISTICS_NAMES))
-    theirs = f" ({_name(elsewhere)})" if elsewhere is not None else ""
+    theirs = f" ({STATISTICS_NAMES[elsewhere]})" if elsewhere is not None else ""
     if _nearest(found, reference.images.doubtful) is not None:
         return "warn", (
             f"mean/std {_words(found)}{theirs}: a few {reference.family} models are trained with that, most "
@@ -184,10 +185,6 @@ def _words(pair: Statistics) -> str:
     # Rounded first, and + 0.0, because -1e-17 is printed as -1e-17 or -0.
     rounded = [[round(value, 3) + 0.0 for value in values] for values in pair]
     return "/".join("(" + ", ".join(f"{value:.3g}" for value in values) + ")" for values in rounded)
-
-
-def _name(pair: Statistics | None) -> str:
-    return STATISTICS_NAMES.get(pair, "its own") if pair is not None else "unknown"
 
 
 def _size(size: tuple[int, ...]) -> str:

@@ -157,7 +157,8 @@ def _end_id(tokenizer: Any, inner: Any) -> int | None:
 def _activation(encoder: OpenClipEncoder, name: str, tag: str | None) -> Finding:
     import open_clip
 
-    images, texts = _activations(encoder.model.visual), _activations(_text_modules(encoder.model))
+    towers = encoder.model.visual, getattr(encoder.model, "text", None) or encoder.model.transformer
+    images, texts = map(_activations, towers)
     built = "QuickGELU" if "QuickGELU" in images | texts else "GELU"
     known = open_clip.get_pretrained_cfg(name, tag) if tag else None
     if known and known.get("quick_gelu") and built == "GELU":
@@ -186,7 +187,3 @@ def _activations(module: nn.Module) -> set[str]:
     names = {type(part).__name__ for part in module.modules()}
     gelus = {name.lower() for name in names if "gelu" in name.lower()}
     return {"QuickGELU" if "quickgelu" in name else "GELU" for name in gelus}
-
-
-def _text_modules(model: Any) -> nn.Module:
-    return getattr(model, "text", None) or model.transformer

@@ -160,7 +160,7 @@ def feature_columns(
 
 
 def group_values(feature: Any, values: Sequence[Any]) -> tuple[str, ...]:
-    """A group column as names; "" where a row has none."""
+    """A group column as names; "" where a row has none. The feature is None of a column of plain values."""
     names = feature_names(feature)
     if names is None:
         return tuple("" if value is None else str(value) for value in values)

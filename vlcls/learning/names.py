@@ -89,8 +89,10 @@ def learn_names(
         LabelError: The images' classes are not among `classes`.
         VlclsError: See `Training`, `split_shots`, `train`.
     """
-    found = _labelled(images, _labels_of(classes))
-    if not isinstance(classes, PromptClassifier):
+    if isinstance(classes, PromptClassifier):
+        found = _labelled(images, classes.labels)
+    else:
+        found = _labelled(images, None if classes is None else as_labels(classes))
         if classes is None and isinstance(found, LabelledEmbeddings):
             raise LabelError("embeddings have no class names: give `classes`")
         labels = found.labels if classes is None else classes  # type: ignore[union-attr]  # told apart above
@@ -164,12 +166,6 @@ def _names(
 ) -> tuple[LearnedName, ...]:
     pairs = zip(prompts.labels.names, state.best.split(list(counts)), strict=True)
     return tuple(LearnedName(name, rows.clone(), fingerprint) for name, rows in pairs)
-
-
-def _labels_of(classes: Classes | None) -> Labels | None:
-    if isinstance(classes, PromptClassifier):
-        return classes.labels
-    return None if classes is None else as_labels(classes)
 
 
 def _labelled(images: Any, labels: Labels | None) -> LabelledEmbeddings | LabelledImages:

@@ -102,6 +102,7 @@ class NameLearning:
         ids = self.classifier.labels.ids
         part = {row: name for name, rows in vars(self.split).items() for row in rows.tolist()}
         classes = self.embedded.class_indices.tolist()
+        names = [name.encode("utf-8", "backslashreplace").decode() for name in self.embedded.names]
         return {
             "settings": asdict(self.settings),
             "best_epoch": self.best_epoch,
@@ -116,8 +117,8 @@ class NameLearning:
             },
             "history": [vars(epoch) for epoch in self.history],
             "images": [
-                {"image": _unicode(name), "class": ids[index], "part": part[row]}
-                for row, (name, index) in enumerate(zip(self.embedded.names, classes, strict=True))
+                {"image": name, "class": ids[index], "part": part[row]}
+                for row, (name, index) in enumerate(zip(names, classes, strict=True))
             ],
         }
 
@@ -128,8 +129,3 @@ class NameLearning:
         write_atomically(target / REPORT, text)
         remove_state(target)
         return target
-
-
-def _unicode(name: str) -> str:
-    """A file's name, with what is not Unicode in it as an escape."""
-    return name.encode("utf-8", "backslashreplace").decode()

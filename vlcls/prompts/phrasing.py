@@ -56,12 +56,10 @@ def clause(descriptor: str, phrasing: Phrasing = DEFAULT_PHRASING) -> str:
 
 def _published_clause(descriptor: str) -> str:
     """The first rule that fits; tests of letters, not of words, and of lower case only."""
-    if descriptor.startswith("a"):
+    if descriptor.startswith(("a", "used")):
         return f"which is {descriptor}"
     if descriptor.startswith(("has", "often", "typically", "may", "can")):
         return f"which {descriptor}"
-    if descriptor.startswith("used"):
-        return f"which is {descriptor}"
     return f"which has {descriptor}"
 
 

@@ -25,7 +25,7 @@ from vlcls.evaluation.data.tables import SUFFIXES, read_table, table_images
 from vlcls.files.reading import regular_file
 from vlcls.files.terminal import few
 from vlcls.labelled import LabelledImages, labelled_folder
-from vlcls.labelled.rows import one_class_each
+from vlcls.labelled.rows import group_values, one_class_each
 from vlcls.labelled.scheme import Scheme, label_scheme, read_truth
 from vlcls.labels import Labels
 
@@ -201,7 +201,7 @@ def _open_file(path: Path, request: _Request) -> EvaluationSet:
             raise EvaluationError(f"{request.path}: has no splits or configs to choose from")
         table = read_table(path)
         sources, truth, columns, scheme = table_images(table, path, request.labels, *request.columns)
-        groups = {name: tuple(map(_group, table[name])) for name in columns.groups}
+        groups = {name: group_values(None, table[name]) for name in columns.groups}
         return _of_rows(HubRows.whole(sources, truth, groups, scheme), request)
     if suffix not in BUILDERS:
         kinds = ", ".join((*SUFFIXES, *BUILDERS))
@@ -331,7 +331,3 @@ def _of_shards(shards: Shards, folder: Path, request: _Request, revision: str | 
     rows = HubRows.whole(shards.sources, truth, {}, scheme)
     asked = replace(request, revision=revision)
     return _of_rows(rows, asked, split=shards.split, templates=shards.templates)
-
-
-def _group(value: object) -> str:
-    return "" if value is None else str(value)

@@ -6,7 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from vlcls.evaluation.metrics.entries import main_metric
 from vlcls.evaluation.report.blocks import Answer, Answers, Block, Table
-from vlcls.evaluation.report.section_rows import Body, Results, Row, Run, by, columns_of, main_figure, where
+from vlcls.evaluation.report.section_rows import (
+    Body,
+    Results,
+    Row,
+    Run,
+    by,
+    columns_of,
+    gain_of,
+    is_control,
+    main_figure,
+    where,
+)
 
 #: Shown as cards; the table of accuracies has all.
 _MOST = 12
@@ -21,7 +32,7 @@ def answers(run: Run) -> Body:
     if not shown:
         return None
     blocks: list[Block] = [Answers(shown)]
-    asked = [each for each in results.get("failed") or [] if not _control(results, each["method"])]
+    asked = [each for each in results.get("failed") or [] if not is_control(results, each["method"])]
     if asked:
         rows = [
             [each["method"], where(results, each["set"], each["encoder"]), each["error"]] for each in asked
@@ -31,12 +42,12 @@ def answers(run: Run) -> Body:
 
 
 def _answer(results: Results, name: str, encoder: str, cells: Sequence[Row]) -> Answer:
-    own = [cell for cell in cells if not _control(results, cell["method"])] or list(cells)
+    own = [cell for cell in cells if not is_control(results, cell["method"])] or list(cells)
     best = max(own, key=lambda cell: float(main_figure(cell)["value"]))
     figure = main_figure(best)
     what = main_metric(best["metrics"]).title
     others = f", the best of {len(own)} methods" if len(own) > 1 else ""
-    gain = next((g for g in results["gains"] if _same_place(g, best)), None)
+    gain = gain_of(results, best)
     images = best["metrics"]["images"]
     about = f"{what}{others}, over {images} image{'s' * (images != 1)}"
     place = where(results, name, encoder)
@@ -73,11 +84,3 @@ def _before_trusting(results: Results, places: int) -> Iterator[str]:
         yield "There are problems with class names: see below before you trust a figure."
     if results.get("limit"):
         yield f"At most {results['limit']} images of each set were taken."
-
-
-def _control(results: Results, method: str) -> bool:
-    return bool(results["methods"].get(method, {}).get("control"))
-
-
-def _same_place(one: Row, other: Row) -> bool:
-    return all(one[part] == other[part] for part in ("set", "encoder", "method"))

@@ -20,6 +20,7 @@ from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.entries import metrics_of_cells
 from vlcls.evaluation.report.run_files import Predictions, read_predictions
 from vlcls.evaluation.report.run_folder import listed, write_files
+from vlcls.evaluation.report.section_rows import PLACE, gain_of
 from vlcls.files.json_text import read_json, to_json
 from vlcls.files.terminal import csv_cells
 
@@ -28,7 +29,7 @@ _TASK = "zeroshot_classification"
 _EACH = "clip_benchmark/"
 #: The columns of its CSV behind those of metrics, in the order of the table that it publishes.
 _COLUMNS = ("dataset", "model", "pretrained", "task", "language", "model_fullname")
-_CONFUSION = ("set", "encoder", "method", "true", "predicted", "count", "true_id", "predicted_id")
+_CONFUSION = (*PLACE, "true", "predicted", "count", "true_id", "predicted_id")
 _LONGEST_NAME = 180
 
 
@@ -71,7 +72,7 @@ def _confusions(results: Mapping[str, Any], cell: Mapping[str, Any], folder: Pat
         pairs.update(zip(found.truth.tolist(), predicted.tolist(), strict=True))
     classes = results["sets"][cell["set"]]["classes"]
     ids = results["sets"][cell["set"]].get("ids") or classes
-    place = {part: cell[part] for part in ("set", "encoder", "method")}
+    place = {part: cell[part] for part in PLACE}
     return [
         {
             **place,
@@ -167,9 +168,8 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 def _summary(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
     """A cell as one row: what it is, then every figure with the ends of its interval."""
     method, metrics = results["methods"].get(cell["method"], {}), cell["metrics"]
-    own = [cell[part] for part in ("set", "encoder", "method")]
-    gain = [g for g in results["gains"] if [g[part] for part in ("set", "encoder", "method")] == own]
-    row = {name: cell[name] for name in ("set", "encoder", "method")}
+    gain = gain_of(results, cell)
+    row = {name: cell[name] for name in PLACE}
     row |= {name: method.get(name) for name in ("spec", "control", "reference")}
     row |= {"prompts": cell["prompts"], "prompts_sha256": cell["prompts_sha256"], "seeds": len(cell["seeds"])}
     row |= {name: metrics[name] for name in ("images", "classes", "classes_with_images")}
@@ -177,7 +177,7 @@ def _summary(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, A
         figure = metrics.get(metric.name) or {}
         ends = {"": "value", "_low": "low", "_high": "high"}
         row |= {f"{metric.name}{end}": figure.get(key) for end, key in ends.items()}
-    return row | {"gain": gain[0]["reason"] if gain else None}
+    return row | {"gain": gain["reason"] if gain else None}
 
 
 def _json(data: Any) -> bytes:

@@ -22,6 +22,7 @@ from vlcls.evaluation.report.section_rows import (
     Row,
     Run,
     by,
+    is_control,
     left_out,
     main_figure,
     method_name,
@@ -74,7 +75,7 @@ def mistakes(run: Run) -> Body:
     results = run.results
     blocks, budget = [], _MOST_PICTURES
     for (name, encoder), cells in by(results["cells"], "set", "encoder"):
-        own = [cell for cell in cells if not results["methods"].get(cell["method"], {}).get("control")]
+        own = [cell for cell in cells if not is_control(results, cell["method"])]
         rated = [cell for cell in own or cells if cell.get("predictions")]
         best = max(rated, key=lambda cell: main_figure(cell)["value"], default=None)
         found = read_predictions(run.folder, best) if best else None

@@ -72,22 +72,19 @@ class _Figures(FileModel):
 
 class _Estimates(_Figures):
     __pydantic_extra__: dict[str, EstimateOf | None] = Field(init=False)
+    images: Several
+    classes: Several
+    classes_with_images: Several
 
 
 class MetricsOf(_Estimates):
     measured = Outcomes
-    images: Several
-    classes: Several
-    classes_with_images: Several
     activation: Literal["softmax", "sigmoid"]
     bins: Several
 
 
 class MultiLabelMetricsOf(_Estimates):
     measured = MultiLabel
-    images: Several
-    classes: Several
-    classes_with_images: Several
 
 
 class SeedOf(FileModel):

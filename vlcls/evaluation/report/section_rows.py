@@ -20,6 +20,8 @@ Row = Mapping[str, Any]
 ImageOf = Callable[[str, str], "Image | None"]
 #: What a section says, below its title; None where it has no data.
 Body = tuple[str, Sequence[Block]] | None
+#: What a row is of.
+PLACE = ("set", "encoder", "method")
 #: Of one kind in a report, and rows of a list.
 MOST_FIGURES, MOST_ROWS = 48, 50
 
@@ -50,15 +52,19 @@ def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
     return [(value, list(some)) for value, some in groupby(ordered, key)]
 
 
+def is_control(results: Results, method: str) -> bool:
+    return bool(results["methods"].get(method, {}).get("control"))
+
+
 def row_name(results: Results, method: str) -> str:
     """What a figure calls a method: with what it is there for, if it is a control."""
-    return f"{method} (control)" if results["methods"].get(method, {}).get("control") else method
+    return f"{method} (control)" if is_control(results, method) else method
 
 
 def method_name(results: Results, method: str) -> str:
     """With what it is there for, if it is a control, and what it was fitted on, if on anything."""
-    known = results["methods"].get(method, {})
-    about = [*(["control"] if known.get("control") else []), *filter(None, [known.get("fitted")])]
+    fitted = results["methods"].get(method, {}).get("fitted")
+    about = ["control"] * is_control(results, method) + [fitted] * bool(fitted)
     return f"{method} ({', '.join(about)})" if about else method
 
 
@@ -66,6 +72,12 @@ def main_figure(cell: Row) -> Row:
     """Top-1, or mean average precision of a multi-label set."""
     found: Row = cell["metrics"][main_metric(cell["metrics"]).name]
     return found
+
+
+def gain_of(results: Results, cell: Row) -> Row | None:
+    """The verdict on a cell's method, if there is one."""
+    place = [cell[part] for part in PLACE]
+    return next((gain for gain in results["gains"] if [gain[part] for part in PLACE] == place), None)
 
 
 def left_out(count: int) -> str:

@@ -9,21 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vlcls import __version__
-from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.intervals import RESAMPLES
 from vlcls.evaluation.metrics.measuring import mean_over_seeds, measure_multi_label, measure_outcomes
 from vlcls.evaluation.metrics.per_image import Outcomes, joined, outcomes
 from vlcls.evaluation.metrics.robustness import over_groups
-from vlcls.evaluation.report.run_files import cell_name, read_predictions
 from vlcls.evaluation.run.cell_files import stored_schema, write_cell, write_predictions
 from vlcls.evaluation.run.embedded import EmbeddedSet
 from vlcls.evaluation.run.methods import Method, prompts_hash
@@ -126,18 +123,6 @@ def run_cell(
         result |= write_predictions(folder, cell.name, columns)
     write_cell(folder, cell.name, cell.key, result)
     return result
-
-
-def predictions_of(cell: Mapping[str, Any], folder: Path) -> NDArray[np.int64]:
-    """The predicted classes int64[S, N] of a finished cell.
-
-    Raises:
-        EvaluationError: The file is missing, damaged, or not what was written.
-    """
-    found = read_predictions(folder, cell)
-    if found is None:
-        raise EvaluationError(f"{cell_name(cell)}: several classes an image, so no predictions")
-    return found.predicted
 
 
 def _scores(made: PromptClassifier, data: EmbeddedSet) -> Any:

@@ -22,10 +22,10 @@ from vlcls import __version__
 from vlcls.classifiers.base import open_store
 from vlcls.errors import EvaluationError, OutputError, VlclsError
 from vlcls.evaluation.metrics.robustness import Drop
-from vlcls.evaluation.report.run_files import FORMAT, RESULTS, VERSION
+from vlcls.evaluation.report.run_files import FORMAT, RESULTS, VERSION, read_predictions
 from vlcls.evaluation.report.run_folder import claim, write_files
 from vlcls.evaluation.run.cell_files import CELLS, read_cell
-from vlcls.evaluation.run.cells import Cell, classifiers, predictions_of, run_cell
+from vlcls.evaluation.run.cells import Cell, classifiers, run_cell
 from vlcls.evaluation.run.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.run.methods import Method
 from vlcls.evaluation.run.naming import found_names, judged_names, stored_names
@@ -195,8 +195,8 @@ class _Evaluation:
                 self.discoveries.append(stored)
 
     def _judge(self, data: EmbeddedSet, encoder: Encoder, cells: Sequence[Mapping[str, Any]]) -> None:
-        of_method = {cell["method"]: cell for cell in cells}
-        predictions = {spec: predictions_of(cell, self.folder) for spec, cell in of_method.items()}
+        found = {cell["method"]: read_predictions(self.folder, cell) for cell in cells}
+        predictions = {spec: each.predicted for spec, each in found.items() if each is not None}
         references = {
             method.reference: predictions[method.spec]
             for method in self.plan.methods
