@@ -75,7 +75,7 @@ def _learn(folder: Path) -> None:
     result.save(folder / "learned")
     vectors = torch.ones(3, 4)
     optimiser = {"step": torch.tensor(1.0), "exp_avg": vectors, "exp_avg_sq": vectors}
-    state = State(vectors, vectors * 2, 1, optimiser, (Epoch(1, 0.5),))
+    state = State(vectors, vectors * 2, 1, optimiser, (Epoch(1, 0.5, None, None),))
     (folder / "learning").mkdir()
     save_state(state, folder / "learning", RUN)
 

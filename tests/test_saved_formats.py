@@ -129,7 +129,7 @@ RUN = {"settings": {"epochs": 3}, "encoder": ["f", "fp32"]}
 def some_state(epochs: int = 2, *, validated: bool = True) -> State:
     vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(epochs))
     history = tuple(
-        Epoch(number, 0.5, *((0.25, 0.75) if validated else ())) for number in range(1, epochs + 1)
+        Epoch(number, 0.5, *((0.25, 0.75) if validated else (None, None))) for number in range(1, epochs + 1)
     )
     moments = {"step": torch.tensor(2.0), "exp_avg": vectors / 2, "exp_avg_sq": vectors**2}
     return State(vectors, vectors + 1, min(1, epochs), moments if epochs else {}, history)
@@ -204,8 +204,8 @@ def test_a_checkpoint_of_an_earlier_release_goes_on(tmp_path: Path):
 def test_learning_that_runs_away_is_an_error_and_no_checkpoint_of_nan():
     for loss, vector in ((float("nan"), 1.0), (float("inf"), 1.0), (1.0, float("nan"))):
         with pytest.raises(VlclsError, match="learning has run away"):
-            check_finite(Epoch(1, loss), torch.tensor([vector]))
-    check_finite(Epoch(1, 1.0), torch.ones(2))
+            check_finite(Epoch(1, loss, None, None), torch.tensor([vector]))
+    check_finite(Epoch(1, 1.0, None, None), torch.ones(2))
 
 
 def test_a_damaged_report_of_learning_is_refused(tmp_path: Path):

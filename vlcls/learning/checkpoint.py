@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,10 +33,11 @@ class Epoch:
         validation_loss, validation_accuracy: After it; None without validation images.
     """
 
-    number: int
+    __pydantic_config__: ClassVar = FileModel.model_config  # in files: no field unknown, none missing
+    number: Annotated[int, Field(ge=1)]
     loss: float
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
+    validation_loss: float | None
+    validation_accuracy: Annotated[float | None, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,12 @@ class State:
     history: tuple[Epoch, ...]
 
 
-class EpochRow(FileModel):
-    """An `Epoch` in a file."""
-
-    number: int = Field(ge=1)
-    loss: float
-    validation_loss: float | None
-    validation_accuracy: float | None = Field(ge=0, le=1)
-
-
 class _About(FileModel):
     """The metadata "state" of a checkpoint; of earlier releases it has no hash."""
 
     run: dict[str, Any]
     best_epoch: int = Field(ge=0)
-    history: tuple[EpochRow, ...]
+    history: tuple[Epoch, ...]
     sha256: str | None = None
 
 
@@ -140,7 +132,7 @@ def _read(path: Path) -> tuple[_About, State]:
     about = validated(_About, content, path, VlclsError)
     if about.sha256 not in (None, _digest(arrays)):
         raise VlclsError("its numbers are not those that were written")
-    history = tuple(Epoch(**epoch.model_dump()) for epoch in about.history)
+    history = about.history
     validated_ones = {epoch.validation_accuracy is None for epoch in history}
     if [epoch.number for epoch in history] != list(range(1, len(history) + 1)) or len(validated_ones) > 1:
         raise VlclsError("history: its epochs do not follow each other")

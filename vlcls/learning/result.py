@@ -15,7 +15,7 @@ from vlcls.files.json_text import json_bytes, read_json
 from vlcls.files.schema import FileModel
 from vlcls.files.writing import write_atomically
 from vlcls.labelled import LabelledEmbeddings
-from vlcls.learning.checkpoint import Epoch, EpochRow, remove_state
+from vlcls.learning.checkpoint import Epoch, remove_state
 from vlcls.learning.split import ShotSplit
 from vlcls.learning.training import Training
 
@@ -44,7 +44,7 @@ class Report(FileModel):
     best_epoch: int = Field(ge=0)
     peak_memory_bytes: int = Field(ge=0)
     accuracy: dict[str, _Accuracy]
-    history: tuple[EpochRow, ...]
+    history: tuple[Epoch, ...]
     images: tuple[ReportImage, ...]
 
 

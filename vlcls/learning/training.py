@@ -142,17 +142,15 @@ def train(
         tell(epoch)
     layers = checkpointed_layers(problem.encoder) if settings.gradient_checkpointing else nullcontext()
     with layers:
-        while len(state.history) < settings.epochs and not _has_stopped(state, validation, settings):
+        while len(state.history) < settings.epochs:
+            if len(validation) and len(state.history) - state.best_epoch >= settings.patience:
+                break
             state = _one_epoch(problem, start, examples, validation, settings, state)
             check_finite(state.history[-1], state.vectors)
             if folder is not None and process_state().is_main_process:
                 save_state(state, folder, run)
             tell(state.history[-1])
     return state
-
-
-def _has_stopped(state: State, validation: Examples, settings: Training) -> bool:
-    return len(validation) > 0 and len(state.history) - state.best_epoch >= settings.patience
 
 
 def _one_epoch(
@@ -179,7 +177,7 @@ def _one_epoch(
             group["lr"] = settings.learning_rate * start.scale * _rate(done, settings)
         optimiser.step()
         total += (loss + strength * float(away.square().sum())) * len(rows)
-    epoch = Epoch(number + 1, total / len(examples))
+    epoch = Epoch(number + 1, total / len(examples), None, None)
     if len(validation):
         accuracy, validation_loss = problem.evaluate(vectors, validation.images, validation.targets)
         epoch = replace(epoch, validation_loss=validation_loss, validation_accuracy=accuracy)

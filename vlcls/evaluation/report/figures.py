@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlcls.evaluation.metrics.calibration import Bin
 from vlcls.evaluation.metrics.intervals import proportion
@@ -44,6 +44,7 @@ def dot_chart(rows: Sequence[Dots], series: Sequence[str], label: str, identifie
     """
     with drawing():
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         legend = _ROW * len(series) if len(series) > 1 else 0
         step = _ROW * max(1.0, 0.55 * len(series))
@@ -53,7 +54,8 @@ def dot_chart(rows: Sequence[Dots], series: Sequence[str], label: str, identifie
             offset = (index - (len(series) - 1) / 2) * 0.8 / len(series)
             _dots(axes, rows, index, offset, _short(name, _LONGEST_LINE))
         _named_rows(axes, [row.name for row in rows])
-        _percent_axis(axes.xaxis)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(_PERCENT)
         axes.set_xlim(*_limits([e for row in rows for e in row.estimates if e is not None]))
         if len(series) > 1:
             figure.legend(loc="outside lower left", ncols=1, fontsize=9)
@@ -80,13 +82,6 @@ def _named_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-
-
-def _percent_axis(axis: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(_PERCENT)
 
 
 def _limits(estimates: Sequence[EstimateJson]) -> tuple[float, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -95,7 +94,9 @@ def mistakes(run: Run) -> Body:
 
 
 def _pairs(found: Predictions, classes: Sequence[str], name: str, image_of: ImageOf | None) -> Iterator[Pair]:
-    for truth, given, count in worst_pairs(all_confusions(found, len(classes)), _PAIRS):
+    every = np.tile(found.truth, len(found.seeds))
+    table = confusion(found.predicted.ravel(), every, len(classes))
+    for truth, given, count in worst_pairs(table, _PAIRS):
         mistaken = (found.truth == truth) & (found.predicted == given)
         # Of several seeds the mean over those that are mistaken.
         sure = np.where(mistaken, found.confidence, 0).sum(0) / np.maximum(mistaken.sum(0), 1)
@@ -107,12 +108,6 @@ def _pairs(found: Predictions, classes: Sequence[str], name: str, image_of: Imag
         ]
         images = int((found.truth == truth).sum())
         yield Pair(classes[truth], classes[given], count / len(found.seeds), images, examples)
-
-
-def all_confusions(found: Predictions, classes: int) -> Any:
-    """The confusion matrix [C, C] of all seeds together."""
-    truth = np.tile(found.truth, len(found.seeds))
-    return confusion(found.predicted.ravel(), truth, classes)
 
 
 def _picture(image_of: ImageOf | None, name: str, image: str) -> str | None:

@@ -107,7 +107,9 @@ def run_cell(
         "left_out": cell.left_out,
     }
     if data.multi_label:
-        result |= {"metrics": _multi_label(made, data, resamples), "per_seed": [], "groups": {}}
+        scores = (np.concatenate(list(_scores(one, data))) for one in made)
+        every = [measure_multi_label(own, data.membership, resamples=resamples) for own in scores]
+        result |= {"metrics": mean_over_seeds(every).to_json(), "per_seed": [], "groups": {}}
     else:
         found = [_outcomes(each, data) for each in made]
         # Intervals of many seeds need fewer samples each: their distances are averaged.
@@ -129,14 +131,6 @@ def _scores(made: PromptClassifier, data: EmbeddedSet) -> Any:
     rows = data.embeddings.to(made.text_embeddings.device)
     for part in rows.split(max(1, _ENTRIES_AT_ONCE // len(data.labels))):
         yield made.scores(part).cpu().numpy()
-
-
-def _multi_label(made: Sequence[PromptClassifier], data: EmbeddedSet, resamples: int) -> dict[str, Any]:
-    each = [
-        measure_multi_label(np.concatenate(list(_scores(one, data))), data.membership, resamples=resamples)
-        for one in made
-    ]
-    return mean_over_seeds(each).to_json()
 
 
 def _outcomes(made: PromptClassifier, data: EmbeddedSet) -> Outcomes:

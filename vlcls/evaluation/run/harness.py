@@ -98,7 +98,11 @@ class _Evaluation:
                 data = self._embedded(given, encoder, given.name)
                 embedded[given.name] = data
                 self._describe(given, data)
-                self._evaluate(given, data, encoder)
+                found = self._cells(given, data, encoder, self.plan.methods)
+                self.cells += found
+                self._name(data, encoder)
+                if not data.multi_label and _is_main():
+                    self._judge(data, encoder, found)
             self._reasons(embedded, encoder)
             for shift in self.plan.shifts:
                 self._shift(shift, embedded[shift.before], embedded[shift.after], encoder)
@@ -130,14 +134,6 @@ class _Evaluation:
         }
 
     # ---- cells -----------------------------------------------------------------------------------------
-
-    def _evaluate(self, given: EvaluationSet, data: EmbeddedSet, encoder: Encoder) -> None:
-        """All methods on one set, and which gains are real."""
-        found = self._cells(given, data, encoder, self.plan.methods)
-        self.cells += found
-        self._name(data, encoder)
-        if not data.multi_label and _is_main():
-            self._judge(data, encoder, found)
 
     def _cells(
         self, given: EvaluationSet, data: EmbeddedSet, encoder: Encoder, methods: Sequence[Method]

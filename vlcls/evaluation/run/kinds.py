@@ -132,10 +132,6 @@ def _learned(context: Context, options: Options, seed: int) -> PromptSet:
     return PromptSet(labels, tuple(made))
 
 
-def _learned_on(options: Options) -> Fitted:
-    return _saved(options["from"]).fitted
-
-
 # ---- methods that find names ---------------------------------------------------------------------------
 
 
@@ -228,7 +224,7 @@ for _kind in (
             "Class names learned from other images (from=DIR, which vlcls learn-names wrote).",
             _learned, {"from": _saved}, _check_learned,
         ),
-        fitted=_learned_on,
+        fitted=lambda options: _saved(options["from"]).fitted,
     ),
     MethodKind(
         "cased",
