@@ -83,15 +83,14 @@ def check_descriptors(
     if encoder is not None:
         found += _cut_problems(descriptors, encoder)
     found.sort(key=lambda each: (each.place is None, each.place or (0, 0)))
-    lines: list[int | None] = [None] * len(found)
+    lines: dict[_Found, int] = {}
     if file is not None and found:
-        placed = [row for row, each in enumerate(found) if each.place is not None]
-        strings = [_string_of(file, found[row].place) for row in placed]
-        for row, line in zip(placed, string_lines(file.text, strings), strict=True):
-            lines[row] = line
+        placed = [each for each in found if each.place is not None]
+        strings = [_string_of(file, each.place) for each in placed]
+        lines = dict(zip(placed, string_lines(file.text, strings), strict=True))
     return [
-        Problem(each.kind, each.severity, each.class_name, each.descriptor, each.message, line)
-        for each, line in zip(found, lines, strict=True)
+        Problem(each.kind, each.severity, each.class_name, each.descriptor, each.message, lines.get(each))
+        for each in found
     ]
 
 

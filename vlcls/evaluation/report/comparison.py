@@ -129,14 +129,8 @@ class RunComparison:
         return (flip for cell in self.cells for flip in cell.flips)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "alpha": self.alpha,
-            "cells": [cell.to_json() for cell in self.cells],
-            "only_before": list(self.only_before),
-            "only_after": list(self.only_after),
-            "changes": [vars(change) for change in self.changes],
-            "notes": list(self.notes),
-        }
+        cells, changes = [cell.to_json() for cell in self.cells], [vars(change) for change in self.changes]
+        return vars(self) | {"cells": cells, "changes": changes}
 
 
 def compare_runs(a: str | Path, b: str | Path) -> RunComparison:

@@ -24,6 +24,7 @@ from vlcls.errors import EvaluationError, OutputError, VlclsError
 from vlcls.evaluation.metrics.robustness import Drop
 from vlcls.evaluation.report.run_files import FORMAT, RESULTS, VERSION, read_predictions
 from vlcls.evaluation.report.run_folder import claim, write_files
+from vlcls.evaluation.report.run_schemas import EncoderOf
 from vlcls.evaluation.run.cell_files import CELLS, read_cell
 from vlcls.evaluation.run.cells import Cell, classifiers, run_cell
 from vlcls.evaluation.run.embedded import EmbeddedSet, embed_set
@@ -301,7 +302,10 @@ class _Evaluation:
             },
             "limit": plan.limit,
             "alpha": plan.alpha,
-            "encoders": {encoder.spec: _about(encoder) for encoder in plan.encoders},
+            "encoders": {
+                encoder.spec: {name: getattr(encoder, name) for name in EncoderOf.model_fields}
+                for encoder in plan.encoders
+            },
             "sets": self.sets,
             "methods": {method.spec: _method(method) for method in plan.methods},
             "cells": self.cells,
@@ -348,16 +352,6 @@ def _effective(shift: Shift, before: float, after: float) -> dict[str, Any] | No
     fit = read_fit(shift.fit, shift.before, shift.after)
     found = effective_robustness(fit, before, after)
     return {**found.to_json(), "points": [list(point) for point in fit.points]}
-
-
-def _about(encoder: Encoder) -> dict[str, Any]:
-    return {
-        "fingerprint": encoder.fingerprint,
-        "precision": encoder.precision,
-        "logit_scale": encoder.logit_scale,
-        "logit_bias": encoder.logit_bias,
-        "activation": encoder.activation,
-    }
 
 
 def _method(method: Method) -> dict[str, Any]:
