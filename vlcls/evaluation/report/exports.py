@@ -20,7 +20,7 @@ from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.entries import metrics_of_cells
 from vlcls.evaluation.report.run_files import Predictions, read_predictions
 from vlcls.evaluation.report.run_folder import listed, write_files
-from vlcls.evaluation.report.section_rows import PLACE, gain_of
+from vlcls.evaluation.report.section_rows import PLACE, Run
 from vlcls.files.json_text import read_json, to_json
 from vlcls.files.terminal import csv_cells
 
@@ -49,7 +49,8 @@ def write_exports(results: Mapping[str, Any], folder: Path) -> None:
     known = [metric.clip_benchmark for metric in metrics_of_cells() if metric.clip_benchmark]
     columns = [name for name in known if any(name in row for row in rows)]
     contents["clip_benchmark.csv"] = _csv(rows, [*columns, *_COLUMNS] if rows else [])
-    cells = [_summary(results, cell) for cell in results["cells"]]
+    run = Run(results, folder)
+    cells = [_summary(run, cell) for cell in results["cells"]]
     contents["summary.csv"] = _csv(cells, list(cells[0]) if cells else [])
     wrong = [row for cell in results["cells"] for row in _confusions(results, cell, folder)]
     contents["confusions.csv"] = _csv(wrong, _CONFUSION)
@@ -165,10 +166,10 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     return row | {"model_fullname": f"{record['model']} {record['pretrained']}"}
 
 
-def _summary(results: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(run: Run, cell: Mapping[str, Any]) -> dict[str, Any]:
     """A cell as one row: what it is, then every figure with the ends of its interval."""
-    method, metrics = results["methods"].get(cell["method"], {}), cell["metrics"]
-    gain = gain_of(results, cell)
+    method, metrics = run.results["methods"].get(cell["method"], {}), cell["metrics"]
+    gain = run.gain_of(cell)
     row = {name: cell[name] for name in PLACE}
     row |= {name: method.get(name) for name in ("spec", "control", "reference")}
     row |= {"prompts": cell["prompts"], "prompts_sha256": cell["prompts_sha256"], "seeds": len(cell["seeds"])}

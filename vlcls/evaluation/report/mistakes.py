@@ -17,15 +17,11 @@ from vlcls.evaluation.report.section_rows import (
     MOST_FIGURES,
     Body,
     ImageOf,
-    Results,
     Row,
     Run,
     by,
-    is_control,
     left_out,
     main_figure,
-    method_name,
-    where,
 )
 
 _PAIRS, _EXAMPLES, _MOST_PICTURES = 5, 4, 240
@@ -35,19 +31,18 @@ _SIDE = 176
 
 def calibration(run: Run) -> Body:
     """A reliability diagram for each cell, of all predictions of all its seeds."""
-    results = run.results
     blocks = []
     drawn = count = 0
-    for number, ((name, encoder), cells) in enumerate(by(results["cells"], "set", "encoder")):
+    for number, ((name, encoder), cells) in enumerate(by(run.results["cells"], "set", "encoder")):
         figures = []
         for place, cell in enumerate(cells):
             count += bool(cell.get("predictions"))
             found = read_predictions(run.folder, cell) if drawn < MOST_FIGURES else None
             if found is not None:
-                figures.append(_diagram(results, cell, found, f"reliability-{number}-{place}"))
+                figures.append(_diagram(run, cell, found, f"reliability-{number}-{place}"))
                 drawn += 1
         if figures:
-            blocks.append(Figures(figures, where(results, name, encoder), small=True))
+            blocks.append(Figures(figures, run.where(name, encoder), small=True))
     text = (
         "How often predictions of a confidence are right, over that confidence; on the dashed line they are "
         "right as often as they say. Below: how many images have it. ECE is the mean distance from the line."
@@ -56,10 +51,10 @@ def calibration(run: Run) -> Body:
     return text, blocks
 
 
-def _diagram(results: Results, cell: Row, found: Predictions, identifier: str) -> Figure:
+def _diagram(run: Run, cell: Row, found: Predictions, identifier: str) -> Figure:
     metrics = cell["metrics"]
     bins = reliability(found.confidence.ravel(), found.right.ravel(), metrics["bins"])
-    title = method_name(results, cell["method"])
+    title = run.method_name(cell["method"])
     error = f"ECE {with_interval(metrics['ece'])} %"
     return Figure(
         reliability_diagram(
@@ -71,21 +66,20 @@ def _diagram(results: Results, cell: Row, found: Predictions, identifier: str) -
 
 def mistakes(run: Run) -> Body:
     """The most frequent mistakes of the best method on each set with each encoder."""
-    results = run.results
     blocks, budget = [], _MOST_PICTURES
-    for (name, encoder), cells in by(results["cells"], "set", "encoder"):
-        own = [cell for cell in cells if not is_control(results, cell["method"])]
+    for (name, encoder), cells in by(run.results["cells"], "set", "encoder"):
+        own = [cell for cell in cells if not run.is_control(cell["method"])]
         rated = [cell for cell in own or cells if cell.get("predictions")]
         best = max(rated, key=lambda cell: main_figure(cell)["value"], default=None)
         found = read_predictions(run.folder, best) if best else None
         if best is None or found is None:
             continue
         pairs = list(
-            _pairs(found, results["sets"][name]["classes"], name, run.image_of if budget > 0 else None)
+            _pairs(found, run.results["sets"][name]["classes"], name, run.image_of if budget > 0 else None)
         )
         budget -= sum(mistake.picture is not None for pair in pairs for mistake in pair.examples)
         if pairs:
-            blocks.append(Pairs(f"{where(results, name, encoder)}: {best['method']}", pairs))
+            blocks.append(Pairs(f"{run.where(name, encoder)}: {best['method']}", pairs))
     text = (
         "Pairs of classes that are confused most often, by the method of the highest top-1 that is no "
         "control (means over its seeds). The images are those about which it is most confident."

@@ -40,6 +40,32 @@ class Run:
     folder: Path
     image_of: ImageOf | None = None
 
+    def is_control(self, method: str) -> bool:
+        return bool(self.results["methods"].get(method, {}).get("control"))
+
+    def row_name(self, method: str) -> str:
+        """What a figure calls a method: with what it is there for, if it is a control."""
+        return f"{method} (control)" if self.is_control(method) else method
+
+    def method_name(self, method: str) -> str:
+        """With what it is there for, if it is a control, and what it was fitted on, if on anything."""
+        fitted = self.results["methods"].get(method, {}).get("fitted")
+        about = ["control"] * self.is_control(method) + [fitted] * bool(fitted)
+        return f"{method} ({', '.join(about)})" if about else method
+
+    def gain_of(self, cell: Row) -> Row | None:
+        """The verdict on a cell's method, if there is one."""
+        place = [cell[part] for part in PLACE]
+        return next((gain for gain in self.results["gains"] if [gain[part] for part in PLACE] == place), None)
+
+    def where(self, name: str, encoder: str) -> str:
+        """With the encoder, if there are several."""
+        return f"{name}, {encoder}" if self.several else name
+
+    @property
+    def several(self) -> bool:
+        return len({cell["encoder"] for cell in self.results["cells"]}) > 1
+
 
 def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
     """Rows with equal values of some keys together, in the order of the first of each."""
@@ -52,46 +78,15 @@ def by(rows: Sequence[Row], *keys: str) -> list[tuple[Any, list[Row]]]:
     return [(value, list(some)) for value, some in groupby(ordered, key)]
 
 
-def is_control(results: Results, method: str) -> bool:
-    return bool(results["methods"].get(method, {}).get("control"))
-
-
-def row_name(results: Results, method: str) -> str:
-    """What a figure calls a method: with what it is there for, if it is a control."""
-    return f"{method} (control)" if is_control(results, method) else method
-
-
-def method_name(results: Results, method: str) -> str:
-    """With what it is there for, if it is a control, and what it was fitted on, if on anything."""
-    fitted = results["methods"].get(method, {}).get("fitted")
-    about = ["control"] * is_control(results, method) + [fitted] * bool(fitted)
-    return f"{method} ({', '.join(about)})" if about else method
-
-
 def main_figure(cell: Row) -> Row:
     """Top-1, or mean average precision of a multi-label set."""
     found: Row = cell["metrics"][main_metric(cell["metrics"]).name]
     return found
 
 
-def gain_of(results: Results, cell: Row) -> Row | None:
-    """The verdict on a cell's method, if there is one."""
-    place = [cell[part] for part in PLACE]
-    return next((gain for gain in results["gains"] if [gain[part] for part in PLACE] == place), None)
-
-
 def left_out(count: int) -> str:
     """What stands below figures of which some are not shown."""
     return f"{count} more are not drawn; the tables have their figures." if count > 0 else ""
-
-
-def where(results: Results, name: str, encoder: str) -> str:
-    """With the encoder, if there are several."""
-    return f"{name}, {encoder}" if several(results) else name
-
-
-def several(results: Results) -> bool:
-    return len({cell["encoder"] for cell in results["cells"]}) > 1
 
 
 def columns_of(*titles: str) -> list[Column]:

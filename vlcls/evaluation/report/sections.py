@@ -21,16 +21,12 @@ from vlcls.evaluation.report.figures import Dots, dot_chart, scatter
 from vlcls.evaluation.report.section_rows import (
     MOST_FIGURES,
     Body,
-    Results,
     Row,
     Run,
     by,
     columns_of,
     left_out,
     main_figure,
-    method_name,
-    row_name,
-    where,
     without_empty,
 )
 
@@ -77,14 +73,13 @@ def _set_row(name: str, given: Row) -> list[str]:
 
 def accuracy(run: Run) -> Body:
     """A figure and a table for each set."""
-    results = run.results
     tables: list[Block] = []
     figures = []
-    given = by(results["cells"], "set")
+    given = by(run.results["cells"], "set")
     for number, (name, cells) in enumerate(given):
         if number < MOST_FIGURES:
-            figures.append(_accuracy_figure(results, name, cells, number))
-        tables += [_accuracy_table(results, name, own) for _, own in by(cells, "encoder")]
+            figures.append(_accuracy_figure(run, name, cells, number))
+        tables += [_accuracy_table(run, name, own) for _, own in by(cells, "encoder")]
     if not tables:
         return None
     text = (
@@ -96,12 +91,12 @@ def accuracy(run: Run) -> Body:
     return text, [shown, *tables]
 
 
-def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: int) -> Figure:
+def _accuracy_figure(run: Run, name: str, cells: Sequence[Row], number: int) -> Figure:
     encoders = list(dict.fromkeys(cell["encoder"] for cell in cells))
     rows = []
     for method, own in by(cells, "method"):
         of = {cell["encoder"]: main_figure(cell) for cell in own}
-        rows.append(Dots(row_name(results, method), [of.get(encoder) for encoder in encoders]))
+        rows.append(Dots(run.row_name(method), [of.get(encoder) for encoder in encoders]))
     values = ", ".join(
         f"{cell['method']}{' with ' + cell['encoder'] if len(encoders) > 1 else ''} "
         f"{100 * main_figure(cell)['value']:.1f} %"
@@ -111,23 +106,22 @@ def _accuracy_figure(results: Results, name: str, cells: Sequence[Row], number: 
     return Figure(dot_chart(rows, encoders, label, f"accuracy-{number}"), name)
 
 
-def _accuracy_table(results: Results, name: str, cells: Sequence[Row]) -> Table:
+def _accuracy_table(run: Run, name: str, cells: Sequence[Row]) -> Table:
     shown = [metric for metric in metrics_of_cells() if metric.in_report]
     titles = [f"#{metric.title}" for metric in shown]
     rows = []
     for cell in cells:
         figures = [with_interval(cell["metrics"].get(m.name), m.scale, m.digits) for m in shown]
-        rows.append([method_name(results, cell["method"]), *figures, str(cell["prompts"])])
-    caption = where(results, name, cells[0]["encoder"])
+        rows.append([run.method_name(cell["method"]), *figures, str(cell["prompts"])])
+    caption = run.where(name, cells[0]["encoder"])
     return without_empty(Table(caption, columns_of("method", *titles, "#prompts"), rows))
 
 
 def gains(run: Run) -> Body:
     """Verdicts, and the paired differences that they rest on."""
-    results = run.results
     blocks: list[Block] = []
-    for (name, encoder), rows in by(results["gains"], "set", "encoder"):
-        heading = where(results, name, encoder)
+    for (name, encoder), rows in by(run.results["gains"], "set", "encoder"):
+        heading = run.where(name, encoder)
         told = [
             Judgement(row["method"], row["reason"], f"{row['sentence']} {row.get('few_draws', '')}".strip())
             for row in rows
@@ -159,27 +153,26 @@ def _difference(given: Row | None) -> str:
 
 def shifts(run: Run) -> Body:
     """What is left under each shift, and effective robustness where there is a fit set."""
-    results = run.results
     figures: list[Figure] = []
     scatters: list[Figure] = []
     tables: list[Block] = []
-    for number, ((start, end), rows) in enumerate(by(results["shifts"], "from", "to")):
+    for number, ((start, end), rows) in enumerate(by(run.results["shifts"], "from", "to")):
         shift = f"{start} → {end}"
         for place, (encoder, own) in enumerate(by(rows, "encoder")):
-            title = where(results, shift, encoder)
-            dots = [Dots(row_name(results, r["method"]), [r["before"], r["after"]]) for r in own]
+            title = run.where(shift, encoder)
+            dots = [Dots(run.row_name(r["method"]), [r["before"], r["after"]]) for r in own]
             drops = ", ".join(f"{r['method']} {100 * r['drop']['absolute']:.1f}" for r in own)
             label = f"Accuracy on {start} and on {end} with {encoder}. Drop in points: {drops}."
             if len(figures) < MOST_FIGURES:
                 figures.append(Figure(dot_chart(dots, [start, end], label, f"drop-{number}-{place}"), title))
-            tables.append(_shift_table(results, title, own))
+            tables.append(_shift_table(run, title, own))
         if len(scatters) < MOST_FIGURES:
             scatters += _scatter(shift, rows, number)
     if not tables:
         return None
     blocks: list[Block] = [Figures(figures)]
     if scatters:
-        sources = sorted({r["effective_robustness"]["source"] for r in results["shifts"]
+        sources = sorted({r["effective_robustness"]["source"] for r in run.results["shifts"]
                           if r["effective_robustness"]})  # fmt: skip
         about = (
             "How far an accuracy under the shift is above the line that the models of a fit set follow. Fit "
@@ -207,7 +200,7 @@ def _scatter(shift: str, rows: Sequence[Row], number: int) -> Iterator[Figure]:
         yield Figure(scatter(points, encoders, ends, label, f"robustness-{number}"), shift)
 
 
-def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
+def _shift_table(run: Run, caption: str, rows: Sequence[Row]) -> Table:
     columns = columns_of(
         "method", "#before", "#after", "#drop, points", "#drop, relative %",
         "#effective robustness, points", "", "#classes",
@@ -216,7 +209,7 @@ def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
     for row in rows:
         drop, robust = row["drop"], row["effective_robustness"]
         table.append([
-            method_name(results, row["method"]),
+            run.method_name(row["method"]),
             with_interval(row["before"]), with_interval(row["after"]),
             points(drop["absolute"]), points(drop["relative"]),
             signed(robust["value"]) if robust else "",
@@ -228,14 +221,13 @@ def _shift_table(results: Results, caption: str, rows: Sequence[Row]) -> Table:
 
 def groups(run: Run) -> Body:
     """The worst group of each cell: a table for each set, encoder and column of groups."""
-    results = run.results
     rows: dict[str, list[list[str]]] = {}
-    for cell in results["cells"]:
+    for cell in run.results["cells"]:
         for column, found in cell["groups"].items():
             worst = found["worst"]
-            caption = f"{where(results, cell['set'], cell['encoder'])}, by {column}"
+            caption = f"{run.where(cell['set'], cell['encoder'])}, by {column}"
             rows.setdefault(caption, []).append([
-                method_name(results, cell["method"]), worst["name"], with_interval(worst["accuracy"]),
+                run.method_name(cell["method"]), worst["name"], with_interval(worst["accuracy"]),
                 str(worst["images"]), _of_groups(found, "average"), _of_groups(found, "gap"),
                 points(found["mean"]),
                 points(found["reweighted"]), str(len(found["groups"])), str(len(found["empty"]) or ""),

@@ -22,9 +22,6 @@ from vlcls.evaluation.report.section_rows import (
     Run,
     by,
     columns_of,
-    method_name,
-    several,
-    where,
     without_empty,
 )
 
@@ -39,15 +36,14 @@ _QUADRANTS = {
 
 def corruptions(run: Run) -> Body:
     """One table for each kind of mean, one column for each corruption."""
-    results = run.results
-    named = several(results)
+    named = run.several
     tables = []
-    for (name, baseline, data), rows in by(results["corruptions"], "name", "baseline", "set"):
+    for (name, baseline, data), rows in by(run.results["corruptions"], "name", "baseline", "set"):
         kinds = list(dict.fromkeys(kind for row in rows for kind in row["errors"]))
         columns = [*columns_of("method", *(["encoder"] if named else []), "#mean"),
                    *(Column(kind, True) for kind in kinds)]  # fmt: skip
         table = [
-            [method_name(results, row["method"]), *([row["encoder"]] if named else []),
+            [run.method_name(row["method"]), *([row["encoder"]] if named else []),
              f"{row['mean']:.1f}",
              *(f"{row['errors'][kind]:.1f}" if kind in row["errors"] else "" for kind in kinds)]
             for row in rows
@@ -60,34 +56,32 @@ def corruptions(run: Run) -> Body:
 
 def discoveries(run: Run) -> Body:
     """Methods that got no class names: how well the names they found fit the true ones."""
-    results = run.results
     shown = [metric for metric in metrics_of(FoundNames) if metric.in_report]
     columns = columns_of(
         "method", *(f"#{metric.title}" for metric in shown), "#images", "#without a candidate",
         "most frequent names",
     )  # fmt: skip
     tables = []
-    for (data, encoder), some in by(results.get("discoveries") or [], "set", "encoder"):
+    for (data, encoder), some in by(run.results.get("discoveries") or [], "set", "encoder"):
         table = [
-            [method_name(results, row["method"]),
+            [run.method_name(row["method"]),
              *(points(row.get(m.name), m.scale, m.digits) for m in shown),
              str(row["images"]), str(row["fallbacks"] or ""),
              ", ".join(f"{name} ({count})" for name, count in row["names"])]
             for row in some
         ]  # fmt: skip
-        tables.append(without_empty(Table(where(results, data, encoder), columns, table)))
+        tables.append(without_empty(Table(run.where(data, encoder), columns, table)))
     text = "Names found without a list, against the true class names; see the CaSED paper for the metrics."
     return text, tables
 
 
 def rationales(run: Run) -> Body:
     """Quadrants: category right or wrong, rationale right or wrong."""
-    results = run.results
-    rows = results.get("rationales") or []
+    rows = run.results.get("rationales") or []
     if not rows:
         return None
     names = list(_QUADRANTS)
-    titles = [f"{where(results, row['set'], row['encoder'])}, {row['method']}" for row in rows]
+    titles = [f"{run.where(row['set'], row['encoder'])}, {row['method']}" for row in rows]
     found = [row["quadrants"] for row in rows]
     bars = [
         (title, [each[name]["value"] for name in names])
@@ -114,9 +108,10 @@ def rationales(run: Run) -> Body:
 
 def unreadable(run: Run) -> Body:
     """Images that were left out of every method alike."""
-    results = run.results
     rows = [
-        [bad["image"], name, bad["error"]] for name, s in results["sets"].items() for bad in s["unreadable"]
+        [bad["image"], name, bad["error"]]
+        for name, s in run.results["sets"].items()
+        for bad in s["unreadable"]
     ]
     if not rows:
         return None
@@ -128,8 +123,7 @@ def unreadable(run: Run) -> Body:
 
 def problems(run: Run) -> Body:
     """What the check of class names found."""
-    results = run.results
-    rows = [[name, said] for name, s in results["sets"].items() for said in s["problems"]]
+    rows = [[name, said] for name, s in run.results["sets"].items() for said in s["problems"]]
     if not rows:
         return None
     more = f" {len(rows) - MOST_ROWS} more are in results.json." if len(rows) > MOST_ROWS else ""
