@@ -38,18 +38,13 @@ def context_and_end_token(encoder: Encoder, reference: Reference) -> Finding:
     """The context fits the positions; texts end in the end token, after a cut too, and are pooled there."""
     tower = reference.texts
     findings = [*_context_findings(encoder, reference), *_cut_findings(encoder, reference)]
-    if tower.end_id is None:
-        return conclude(
-            findings,
-            f"{encoder.context_length} tokens; this tokenizer has no end token by design.",
-        )
-    tokens = encoder.tokenize([TEXTS[0], TEXTS[2], _OVERLONG])
-    findings += _end_findings(tokens, tower.end_id, tower.pools_at)
-    pooled = "" if tower.pools_at == "elsewhere" else ", where it is pooled"
-    return conclude(
-        findings,
-        f"{encoder.context_length} tokens; texts end in token {tower.end_id}{pooled}, over-long ones too.",
-    )
+    said = "this tokenizer has no end token by design."
+    if tower.end_id is not None:
+        tokens = encoder.tokenize([TEXTS[0], TEXTS[2], _OVERLONG])
+        findings += _end_findings(tokens, tower.end_id, tower.pools_at)
+        pooled = "" if tower.pools_at == "elsewhere" else ", where it is pooled"
+        said = f"texts end in token {tower.end_id}{pooled}, over-long ones too."
+    return conclude(findings, f"{encoder.context_length} tokens; {said}")
 
 
 def padding(encoder: Encoder, reference: Reference) -> Finding:

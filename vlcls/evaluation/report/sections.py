@@ -35,23 +35,11 @@ def what_was_run(run: Run) -> Body:
     """Encoders, sets, methods and versions."""
     results = run.results
     encoders = [
-        [
-            name,
-            str(e["activation"]),
-            str(e["precision"]),
-            f"{e['logit_scale']:.4g}",
-            str(e["fingerprint"])[:16],
-        ]
+        [name, e["activation"], e["precision"], f"{e['logit_scale']:.4g}", e["fingerprint"][:16]]
         for name, e in results["encoders"].items()
     ]
     methods = [
-        [
-            name + (" (control)" if m["control"] else ""),
-            m["spec"],
-            str(m["reference"] or ""),
-            str(len(m["seeds"])),
-            m["about"],
-        ]
+        [run.row_name(name), m["spec"], m["reference"] or "", str(len(m["seeds"])), m["about"]]
         for name, m in results["methods"].items()
     ]
     versions = {"vlcls": results["vlcls"], **results["versions"], **results["hardware"]}
