@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlcls.classifiers.base import unit_rows
 from vlcls.errors import EmbeddingError, VlclsError
+from vlcls.explain.pieces import labelled_rows
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -31,17 +30,8 @@ def checked(
             f"a descriptor's part under {classifier.weighting.name} differs from image to image: "
             "look for bias in the classifier without its weighting"
         )
-    rows = unit_rows(images, "image embeddings").cpu()
-    truth = torch.as_tensor(class_indices, dtype=torch.int64).cpu().numpy()
-    for what, column in {"class indices": truth, **groups}.items():
-        if len(column) != len(rows) or not len(rows):
+    rows, truth = labelled_rows(classifier, images, class_indices)
+    for what, column in groups.items():
+        if len(column) != len(rows):
             raise EmbeddingError(f"{len(rows)} image embeddings for {len(column)} {what}")
-    width = classifier.text_embeddings.shape[1]
-    if rows.shape[1] != width:
-        raise EmbeddingError(
-            f"image embeddings are {rows.shape[1]} wide, the classifier's text embeddings {width}: they come "
-            "from different encoders"
-        )
-    if truth.min() < 0 or truth.max() >= len(classifier.labels):
-        raise EmbeddingError(f"class indices must be in 0..{len(classifier.labels) - 1}")
-    return rows, truth, dict(groups)
+    return rows, truth.numpy(), dict(groups)

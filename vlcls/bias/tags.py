@@ -94,11 +94,7 @@ def fit_tagger(
     rows = unit_rows(word_embeddings, "word embeddings").cpu().double().numpy()
     if len(rows) != len(words):
         raise EmbeddingError(f"{len(rows)} embeddings for {len(words)} words")
-    if rows.shape[1] != classifier.text_embeddings.shape[1]:
-        raise EmbeddingError(
-            f"word embeddings are {rows.shape[1]} wide, the classifier's text embeddings "
-            f"{classifier.text_embeddings.shape[1]}: they come from different encoders"
-        )
+    classifier.check_width(rows, "word embeddings")
     if len(rows) > 1:
         rows = rows - rows.mean(0)
     space = _space(classifier)

@@ -111,13 +111,21 @@ class PromptClassifier(Classifier):
 
     @takes(image_embeddings="tensor")
     def similarities(self, image_embeddings: Tensor) -> Tensor:
-        width = self.text_embeddings.shape[1]
-        if image_embeddings.shape[1] != width:
-            raise EmbeddingError(
-                f"image embeddings are {image_embeddings.shape[1]} wide, the classifier's text embeddings "
-                f"{width}: they come from different encoders"
-            )
+        self.check_width(image_embeddings, "image embeddings")
         return self._scores(image_embeddings)
+
+    def check_width(self, rows: Tensor | np.ndarray, what: str) -> None:
+        """Refuse embeddings of another encoder.
+
+        Raises:
+            EmbeddingError: They have another width than those of its texts.
+        """
+        width = self.text_embeddings.shape[1]
+        if rows.shape[1] != width:
+            raise EmbeddingError(
+                f"{what} are {rows.shape[1]} wide, the classifier's text embeddings {width}: they come from "
+                "different encoders"
+            )
 
     @cached_property
     def _scores(self) -> Callable[[Tensor], Tensor]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from vlcls.arguments import takes, whole_numbers
+import torch
+
+from vlcls.arguments import takes
 from vlcls.binomial import mcnemar
-from vlcls.errors import EmbeddingError, VlclsError
-from vlcls.explain.pieces import Pieces
+from vlcls.errors import VlclsError
+from vlcls.explain.pieces import Pieces, labelled_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from vlcls.classifiers.banks import PieceScores
 
 Verdict = Literal["helps", "hurts", "never matters", "unclear", "cannot be left out"]
+_Best: TypeAlias = "torch.return_types.max"
 
 #: Similarities in memory at once, of which about ten tables exist (float64: 16 MiB each).
 _ENTRIES_AT_ONCE = 2**21
@@ -113,27 +116,12 @@ def audit_descriptors(
         EmbeddingError: No images, or class indices that do not fit them.
         VlclsError: The classifier weighs prompts for each image: leaving one out changes all other weights.
     """
-    import torch
-
-    from vlcls.classifiers.base import unit_rows
-
     if classifier.weighting is not None:
         raise VlclsError(
             f"leaving one descriptor out under {classifier.weighting.name} changes "
             "the weights of all others: audit the classifier without its weighting"
         )
-
-    rows = unit_rows(embeddings, "image embeddings").cpu()
-    truth = torch.tensor(whole_numbers("class_indices", class_indices), dtype=torch.int64)
-    if len(rows) != len(truth) or not len(rows):
-        raise EmbeddingError(f"{len(rows)} image embeddings for {len(truth)} class indices")
-    if rows.shape[1] != classifier.text_embeddings.shape[1]:
-        raise EmbeddingError(
-            f"image embeddings are {rows.shape[1]} wide, the classifier's text embeddings "
-            f"{classifier.text_embeddings.shape[1]}: they come from different encoders"
-        )
-    if int(truth.min()) < 0 or int(truth.max()) >= len(classifier.labels):
-        raise EmbeddingError(f"class indices must be in 0..{len(classifier.labels) - 1}")
+    rows, truth = labelled_rows(classifier, embeddings, class_indices)
     tally = _Tally(Pieces(classifier))
     step = max(1, _ENTRIES_AT_ONCE // len(tally.pieces.places))
     for start in range(0, len(rows), step):
@@ -143,19 +131,10 @@ def audit_descriptors(
     return _result(classifier, tally, alpha)
 
 
-class _Best(NamedTuple):
-    """The greatest of some classes' similarities, [N], and whose it is; ties go to the first class."""
-
-    values: Tensor
-    places: Tensor
-
-
 class _Tally:
     """Counts and sums over images, one entry a piece."""
 
     def __init__(self, pieces: Pieces) -> None:
-        import torch
-
         def zeros(kind: torch.dtype = torch.float64) -> Tensor:
             return torch.zeros(len(pieces.places), dtype=kind)
 
@@ -171,28 +150,25 @@ class _Tally:
         look = self.pieces.look(images)
         similarities = look.similarities
         best, second = _two_best(look.scores)
-        right = best.places == truth
+        right = best.indices == truth
         self.images += len(images)
         self.correct += int(right.sum())
         predicted = _left_out_predictions(self.pieces, look, best, second)
-        self._leave_out(predicted, best, truth)
+        after = predicted == truth[:, None]
+        self.changed += (predicted != best.indices[:, None]).sum(0)
+        self.lost += (right[:, None] & ~after).sum(0)
+        self.gained += (~right[:, None] & after).sum(0)
         own = self.pieces.places == truth[:, None]
         self._sum("inside", similarities, own)
         self._sum("outside", similarities, ~own)
         # The best class that is not the true one. With a single class there is none: it has no pieces.
-        rival = best.places.where(~right, second.places)[:, None]
+        rival = best.indices.where(~right, second.indices)[:, None]
         facing = (self.pieces.places == rival) & ~own
         baseline = self.pieces.baseline(images)[:, None]
         parts = look.factors * (similarities - baseline)
         parts = parts.where(own, -parts)
         self._sum("right", parts, (own | facing) & right[:, None])
         self._sum("wrong", parts, (own | facing) & ~right[:, None])
-
-    def _leave_out(self, predicted: Tensor, best: _Best, truth: Tensor) -> None:
-        before, after = (best.places == truth)[:, None], predicted == truth[:, None]
-        self.changed += (predicted != best.places[:, None]).sum(0)
-        self.lost += (before & ~after).sum(0)
-        self.gained += (~before & after).sum(0)
 
     def _sum(self, part: str, values: Tensor, chosen: Tensor) -> None:
         self.sums[part] += values.where(chosen, 0.0).sum(0)
@@ -216,28 +192,24 @@ def predictions_without(pieces: Pieces, images: Tensor) -> tuple[Tensor, Tensor]
     """
     look = pieces.look(images)
     best, second = _two_best(look.scores)
-    return best.places, _left_out_predictions(pieces, look, best, second)
+    return best.indices, _left_out_predictions(pieces, look, best, second)
 
 
 def _two_best(scores: Tensor) -> tuple[_Best, _Best]:
-    best = _best(scores)
-    return best, _best(scores.scatter(1, best.places[:, None], float("-inf")))
+    """The greatest of some classes' similarities and whose it is, [N], and the next; of equals the first."""
+    best = scores.max(1)
+    return best, scores.scatter(1, best.indices[:, None], float("-inf")).max(1)
 
 
 def _left_out_predictions(pieces: Pieces, look: PieceScores, best: _Best, second: _Best) -> Tensor:
     """Predict again with each piece left out: only the similarity of its class changes."""
     places = pieces.places
     left = look.without()
-    leads = best.places[:, None] == places
+    leads = best.indices[:, None] == places
     rival_values = second.values[:, None].where(leads, best.values[:, None])
-    rival_places = second.places[:, None].where(leads, best.places[:, None])
+    rival_places = second.indices[:, None].where(leads, best.indices[:, None])
     wins = (left > rival_values) | ((left == rival_values) & (places < rival_places))
     return places.where(wins, rival_places)
-
-
-def _best(scores: Tensor) -> _Best:
-    values, places = scores.max(1)  # of equal values the first
-    return _Best(values, places)
 
 
 def _result(classifier: PromptClassifier, tally: _Tally, alpha: float) -> Audit:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vlcls.arguments import takes
 from vlcls.errors import LabelError, VlclsError
 from vlcls.explain.evidence import Contribution, Evidence
-from vlcls.explain.pieces import Pieces, image_weights, template_weights
+from vlcls.explain.pieces import Pieces, template_weights
 from vlcls.explain.rationale import rationale_of
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _Explainer:
     ) -> Explanation:
         pieces = self._pieces
         if self._classifier.weighting is not None:
-            pieces = Pieces(self._classifier, image_weights(self._classifier, row))
+            pieces = Pieces(self._classifier, self._classifier.weigher.of_prompts(row)[0].cpu())
         image = row.cpu().double()
         found, baseline = pieces.look(image), float(pieces.baseline(image))
         similarities, factors = found.similarities[0], found.factors[0]

@@ -23,12 +23,15 @@ Everything here is float64 on the CPU: explanations must add up to the last digi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from vlcls.arguments import whole_numbers
 from vlcls.classifiers.banks import Bank, class_means, piece_bank
+from vlcls.classifiers.base import unit_rows
+from vlcls.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -85,17 +88,22 @@ class Pieces:
         return images @ self._baseline
 
 
-def image_weights(classifier: PromptClassifier, image: Tensor) -> Tensor:
-    """The weight of each prompt for one image, under a weighting that gives every image its own.
+def labelled_rows(
+    classifier: PromptClassifier, embeddings: Any, class_indices: Sequence[int] | Tensor | Any
+) -> tuple[Tensor, Tensor]:
+    """Images of known classes: unit embeddings Tensor[N, D] and classes Tensor[N] int64, both on the CPU.
 
-    Args:
-        classifier: One with a weighting.
-        image: Tensor[1, D], a unit row.
-
-    Returns:
-        Tensor[M] float64; those of a class sum to 1.
+    Raises:
+        EmbeddingError: Shapes that do not fit, no images, or classes that the classifier does not have.
     """
-    return classifier.weigher.of_prompts(image)[0].cpu()
+    rows = unit_rows(embeddings, "image embeddings").cpu()
+    truth = torch.tensor(whole_numbers("class_indices", class_indices), dtype=torch.int64)
+    if len(rows) != len(truth) or not len(rows):
+        raise EmbeddingError(f"{len(rows)} image embeddings for {len(truth)} class indices")
+    classifier.check_width(rows, "image embeddings")
+    if int(truth.min()) < 0 or int(truth.max()) >= len(classifier.labels):
+        raise EmbeddingError(f"class indices must be in 0..{len(classifier.labels) - 1}")
+    return rows, truth
 
 
 def template_weights(classifier: PromptClassifier, image: Tensor) -> tuple[tuple[str, float], ...]:

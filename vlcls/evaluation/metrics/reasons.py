@@ -19,7 +19,7 @@ from torch import Tensor
 from vlcls.classifiers.base import unit_rows
 from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.intervals import Estimate, mean_interval
-from vlcls.explain.pieces import Pieces, image_weights
+from vlcls.explain.pieces import Pieces
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -163,7 +163,7 @@ def _ranked(
         batch = rows[start : start + step]
         predicted = classifier.similarities(batch.to(classifier.text_embeddings.device)).argmax(1).cpu()
         if classifier.weighting is not None:
-            pieces = Pieces(classifier, image_weights(classifier, batch))
+            pieces = Pieces(classifier, classifier.weigher.of_prompts(batch)[0].cpu())
         images = batch.double()
         look = pieces.look(images)
         similarities, factors = look.similarities, look.factors.expand_as(look.similarities)
