@@ -12,7 +12,7 @@ from typing import Any
 
 from vlcls.app import session as sessions
 from vlcls.app.more import AskedModel, more
-from vlcls.app.session import Row
+from vlcls.app.session import Row, Session
 from vlcls.app.view import Pick, View, picked_class, picked_group, picked_pair
 from vlcls.app.workbench import Workbench, now
 from vlcls.descriptors import DescriptorSet
@@ -237,13 +237,8 @@ def _more(request: Request) -> View:
     return replace(request.view, message=f"The language model wrote {count} more.")
 
 
-def _undo(request: Request) -> View:
-    request.bench.change(request.view.revision, sessions.undone)
-    return request.view
-
-
-def _redo(request: Request) -> View:
-    request.bench.change(request.view.revision, sessions.redone)
+def _moved(request: Request, move: Callable[[Session], Session]) -> View:
+    request.bench.change(request.view.revision, move)
     return request.view
 
 
@@ -289,8 +284,8 @@ ACTIONS: Mapping[str, Callable[[Request], View]] = {
     "delete": _delete,
     "reset": _reset,
     "more": _more,
-    "undo": _undo,
-    "redo": _redo,
+    "undo": partial(_moved, move=sessions.undone),
+    "redo": partial(_moved, move=sessions.redone),
     "snapshot": _snapshot,
     "restore": _restore,
     "look": _look,

@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from vlcls.errors import VlclsError, library
+from vlcls.files.writing import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,15 +70,17 @@ def save_picture(
     path = Path(path).expanduser()
     check_picture_path(path)
     rc_context = library("matplotlib", "a picture of an explanation", "plots").rc_context
-    from vlcls.files.writing import write_atomically
-
     second = against or explanation.runner_up
     shown = [explanation.predicted, *([second] if second else [])]
     with rc_context({"svg.hashsalt": "vlcls", "svg.fonttype": "none", "pdf.fonttype": 42}):
         figure = _figure(explanation, shown, _opened(image), top, overlay)
-        drawn = io.BytesIO()
-        kind = path.suffix.lower()
-        figure.savefig(drawn, format=kind[1:], dpi=200, metadata=_DATELESS[kind])
+        return written_figure(figure, path, 200)
+
+
+def written_figure(figure: Any, path: Path, dpi: int) -> Path:
+    """A file of a figure, the same from run to run."""
+    drawn, kind = io.BytesIO(), path.suffix.lower()
+    figure.savefig(drawn, format=kind[1:], dpi=dpi, metadata=_DATELESS[kind])
     return write_atomically(path, drawn.getvalue())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from vlcls.errors import VlclsError, library
 from vlcls.explain.names import Doubt
+from vlcls.explain.picture import written_figure
 
 _COLUMNS = 5
 _INCHES = 2.1
@@ -38,8 +38,6 @@ def save_sheet(doubts: Sequence[Doubt], images: Sequence[Any], path: str | Path)
     if not doubts:
         raise VlclsError(f"{path}: no label is doubted, so that there is nothing to draw")
     figures = library("matplotlib.figure", "a contact sheet", "plots")
-    from vlcls.files.writing import write_atomically
-
     columns = min(_COLUMNS, len(doubts))
     rows = math.ceil(len(doubts) / columns)
     head = 0.4
@@ -56,11 +54,7 @@ def save_sheet(doubts: Sequence[Doubt], images: Sequence[Any], path: str | Path)
         axes.imshow(_thumbnail(image))
         axes.set_axis_off()
         axes.set_title(_caption(doubt), fontsize=8, parse_math=False, pad=3)
-    drawn = io.BytesIO()
-    kind = path.suffix.lower()[1:]
-    dateless = {} if kind == "png" else {"CreationDate": None, "ModDate": None}
-    figure.savefig(drawn, format=kind, dpi=130, metadata=dateless)
-    return write_atomically(path, drawn.getvalue())
+    return written_figure(figure, path, 130)
 
 
 def _caption(doubt: Doubt) -> str:

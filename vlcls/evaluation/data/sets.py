@@ -13,14 +13,7 @@ from vlcls.evaluation.data.class_names import GivenLabels, check_labels, given_l
 from vlcls.evaluation.data.hf_sets import BUILDERS, HubRows, load_saved, load_split, open_rows
 from vlcls.evaluation.data.layouts import layout_of, subfolders
 from vlcls.evaluation.data.parts import EvaluationSet, joined_parts
-from vlcls.evaluation.data.shards import (
-    CLASS_NAMES,
-    TEMPLATES,
-    Shards,
-    read_class_names,
-    read_shards,
-    read_templates,
-)
+from vlcls.evaluation.data.shards import CLASS_NAMES, TEMPLATES, read_class_names, read_shards, read_templates
 from vlcls.evaluation.data.tables import SUFFIXES, read_table, table_images
 from vlcls.files.reading import regular_file
 from vlcls.files.terminal import few
@@ -158,7 +151,7 @@ def _open_folder(folder: Path, request: _Request) -> EvaluationSet:
         return _open_file(_chosen_table(layout.tables, request), replace(request, split=None))
     openers: dict[str, Callable[[Path, _Request], EvaluationSet]] = {
         "saved": _open_saved,
-        "shards": _open_shards,
+        "shards": _of_shards,
         "metadata": _open_image_folder,
         "tables": _open_table_folder,
         "class": _open_class_folder,
@@ -226,21 +219,16 @@ def _open_class_folder(folder: Path, request: _Request) -> EvaluationSet:
     return _of_images(replace(images, sources=named), request, said)
 
 
-def _open_shards(folder: Path, request: _Request) -> EvaluationSet:
-    return _of_shards(read_shards(folder, request.split), folder, request, request.revision)
-
-
 # ---- the Hub -------------------------------------------------------------------------------------------
 
 
 def _open_hub(request: _Request) -> EvaluationSet:
     shards = request.path.rpartition("/")[2].startswith("wds_")
     if shards and not request.streaming:
-        folder = _fetch(request, f"{request.split or 'test'}/*")
+        request = replace(request, split=request.split or "test")
+        folder = _fetch(request, f"{request.split}/*")
         # The folder of a snapshot is called after its commit.
-        return _of_shards(
-            read_shards(folder, request.split or "test"), folder, request, request.revision or folder.name
-        )
+        return _of_shards(folder, replace(request, revision=request.revision or folder.name))
     own, templates = None, None
     if shards:
         folder = _fetch(request)
@@ -315,7 +303,8 @@ def _of_images(images: LabelledImages, request: _Request, said: tuple[str, ...] 
     return _of_rows(HubRows.whole(images.sources, truth, images.groups, scheme), request)
 
 
-def _of_shards(shards: Shards, folder: Path, request: _Request, revision: str | None) -> EvaluationSet:
+def _of_shards(folder: Path, request: _Request) -> EvaluationSet:
+    shards = read_shards(folder, request.split)
     image, label, groups = request.columns
     if image or label or groups:
         raise EvaluationError(f"{request.path}: shards have no columns but their images and classes")
@@ -329,5 +318,4 @@ def _of_shards(shards: Shards, folder: Path, request: _Request, revision: str | 
         scheme = label_scheme(kind, shards.names, request.labels, shards.values, where)
     truth = read_truth(shards.values, scheme, where)
     rows = HubRows.whole(shards.sources, truth, {}, scheme)
-    asked = replace(request, revision=revision)
-    return _of_rows(rows, asked, split=shards.split, templates=shards.templates)
+    return _of_rows(rows, request, split=shards.split, templates=shards.templates)

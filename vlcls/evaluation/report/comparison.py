@@ -231,8 +231,8 @@ def _paired(
     first: Predictions, second: Predictions, hashes: Sequence[str | None], where: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the same images in both, in the order of the first."""
-    places = {key: row for row, key in enumerate(second.keys)}
-    pairs = [(row, places[key]) for row, key in enumerate(first.keys) if key in places]
+    places = {key: row for row, key in enumerate(numbered(second.images))}
+    pairs = [(row, places[key]) for row, key in enumerate(numbered(first.images)) if key in places]
     if not pairs:
         raise EvaluationError(
             f"{where}: no image is in both (there are {first.images[0]!r}, ... and {second.images[0]!r}, "

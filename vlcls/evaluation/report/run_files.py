@@ -21,8 +21,6 @@ from vlcls.files.schema import validated
 
 FORMAT, VERSION = "vlcls-results", 1
 RESULTS = "results.json"
-#: An image of a run: its name, and how many before it have the same name.
-ImageKey = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +56,6 @@ class Predictions:
         """bool[S, N]."""
         found: NDArray[np.bool_] = self.predicted == self.truth
         return found
-
-    @property
-    def keys(self) -> list[ImageKey]:
-        """What tells the images apart, [N]."""
-        return numbered(self.images)
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:

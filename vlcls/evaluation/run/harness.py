@@ -26,10 +26,10 @@ from vlcls.evaluation.report.run_files import FORMAT, RESULTS, VERSION, read_pre
 from vlcls.evaluation.report.run_folder import claim, write_files
 from vlcls.evaluation.report.run_schemas import EncoderOf
 from vlcls.evaluation.run.cell_files import CELLS, read_cell
-from vlcls.evaluation.run.cells import Cell, classifiers, run_cell
+from vlcls.evaluation.run.cells import Cell, classifiers, file_name, run_cell
 from vlcls.evaluation.run.embedded import EmbeddedSet, embed_set
 from vlcls.evaluation.run.methods import Method
-from vlcls.evaluation.run.naming import found_names, judged_names, stored_names
+from vlcls.evaluation.run.naming import found_names, judged_names, naming_key
 from vlcls.evaluation.run.plan import Plan, Shift
 from vlcls.evaluation.run.progress import Bar, no_bar
 from vlcls.evaluation.run.right_reasons import judge_reasons
@@ -174,7 +174,8 @@ class _Evaluation:
 
         methods = [method for method in self.plan.methods if method.finds_names]
         for method in methods:
-            stored = stored_names(data, encoder, method, self.folder) if _is_main() else None
+            name, key = file_name(data, encoder, method), naming_key(data, encoder, method)
+            stored = read_cell(self.folder, name, key) if _is_main() else None
             try:
                 if data.multi_label:
                     raise EvaluationError("names are judged where each image has one class")

@@ -12,7 +12,7 @@ from vlcls import __version__
 from vlcls.errors import EvaluationError, VlclsError
 from vlcls.evaluation.metrics.entries import metrics_of
 from vlcls.evaluation.metrics.vocabulary_free import FoundNames
-from vlcls.evaluation.run.cell_files import read_cell, stored_schema, write_cell, write_predictions
+from vlcls.evaluation.run.cell_files import stored_schema, write_cell, write_predictions
 from vlcls.evaluation.run.cells import file_name
 from vlcls.evaluation.run.embedded import EmbeddedSet
 from vlcls.evaluation.run.kinds import NameFinder
@@ -38,11 +38,6 @@ def naming_key(data: EmbeddedSet, encoder: Encoder, method: Method) -> str:
         stored_schema(),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def stored_names(data: EmbeddedSet, encoder: Encoder, method: Method, folder: Path) -> dict[str, Any] | None:
-    """What an earlier run found; None if there is none."""
-    return read_cell(folder, file_name(data, encoder, method), naming_key(data, encoder, method))
 
 
 def found_names(
