@@ -16,6 +16,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from vlcls.errors import EvaluationError, MissingExtraError
@@ -92,8 +93,6 @@ def corrupted_image(source: ImageSource, corruption: str, severity: int, seed: i
     Raises:
         ImageError: It cannot be read.
     """
-    import numpy as np
-
     loaded = load_source(source)
     pixels = np.asarray(_middle(decode(loaded)))
     drawn = _seed(loaded.key, corruption, severity, seed)
@@ -101,7 +100,6 @@ def corrupted_image(source: ImageSource, corruption: str, severity: int, seed: i
 
 
 def _corrupt(pixels: Any, corruption: str, severity: int, drawn: int) -> Any:
-    import numpy as np
     from imagecorruptions import corrupt
 
     own = {"seed": drawn} if corruption in _SEEDED else {}

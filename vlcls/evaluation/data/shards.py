@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vlcls.errors import EvaluationError
 from vlcls.files.lazy import Lazy
 from vlcls.files.reading import open_regular
@@ -212,8 +214,6 @@ def _check_size(member: tarfile.TarInfo, extension: str, path: Path) -> None:
 
 def _value(name: str, extension: str, content: bytes) -> Any:
     if extension == ".npy":
-        import numpy as np
-
         try:
             vector = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError) as error:

@@ -47,8 +47,7 @@ def calibration(run: Run) -> Body:
         "How often predictions of a confidence are right, over that confidence; on the dashed line they are "
         "right as often as they say. Below: how many images have it. ECE is the mean distance from the line."
     )
-    text = f"{text} {left_out(count - drawn)}".strip()
-    return text, blocks
+    return f"{text} {left_out(count - drawn)}".strip(), blocks
 
 
 def _diagram(run: Run, cell: Row, found: Predictions, identifier: str) -> Figure:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vlcls.errors import EvaluationError
 from vlcls.labels import Labels
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from vlcls.classifiers.fitted import Fitted
@@ -58,15 +59,11 @@ class EmbeddedSet:
     @cached_property
     def classes(self) -> NDArray[np.int64]:
         """int64[N]: the one class of each image."""
-        import numpy as np
-
         return np.array([own[0] for own in self.truth], dtype=np.int64)
 
     @cached_property
     def membership(self) -> NDArray[np.bool_]:
         """bool[N, C]: the classes of each image."""
-        import numpy as np
-
         result = np.zeros((len(self), len(self.labels)), dtype=np.bool_)
         for row, own in enumerate(self.truth):
             result[row, list(own)] = True
@@ -74,8 +71,6 @@ class EmbeddedSet:
 
     def unseen(self, fitted: Fitted) -> NDArray[np.bool_]:
         """bool[N]: the images that something was not fitted on, labels and all."""
-        import numpy as np
-
         seen = fitted.labelled
         return np.array([key not in seen for key in self.keys] or [True] * len(self), dtype=np.bool_)
 

@@ -11,7 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -63,18 +63,14 @@ def run(plan: Plan, folder: str | Path, *, bar: Bar = no_bar) -> dict[str, Any]:
     started = time.monotonic()
     evaluation = _Evaluation(plan, Path(folder).expanduser(), bar)
     claim(evaluation.folder)
-    with _held(evaluation.folder):
+    # The folder for this run alone: another one would replace its files, and the hashes of them.
+    with locked(evaluation.folder, "another `vlcls evaluate`") if _is_main() else nullcontext():
         evaluation.run()
         results = evaluation.results(time.monotonic() - started)
         if _is_main():
             text = to_json(results, indent=1) + "\n"
             write_files(evaluation.folder, {RESULTS: text.encode("utf-8", "surrogatepass")})
     return results
-
-
-def _held(folder: Path) -> AbstractContextManager[None]:
-    """The folder for this run alone: another one would replace its files, and the hashes of them."""
-    return locked(folder, "another `vlcls evaluate`") if _is_main() else nullcontext()
 
 
 class _Evaluation:

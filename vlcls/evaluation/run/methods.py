@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,8 +162,5 @@ def with_controls(methods: Sequence[Method]) -> list[Method]:
 
 def prompts_hash(sets: Sequence[PromptSet]) -> str:
     """A hash of texts, classes and weights: two cells with the same one said the same."""
-    import hashlib
-    import json
-
     plain: list[Any] = [[list(each.labels.ids), each.to_json()] for each in sets]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
