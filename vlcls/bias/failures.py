@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -142,8 +143,7 @@ def failure_modes(
         raise EvaluationError(
             f"{len(hits)} results, {len(classes)} classes and tags of {len(tags.present)} images do not fit"
         )
-    found: list[tuple[int, tuple[int, ...]]] = []
-    comparisons: list[tuple[int, int, int, int]] = []  # images and right ones: with, and without the word
+    found: list[tuple[int, tuple[int, ...], list[_Comparison]]] = []
     complete = largest
     for index in np.unique(classes).tolist():
         rows = np.flatnonzero(classes == index)
@@ -152,19 +152,18 @@ def failure_modes(
         for places in counts:
             against = _against(places, counts, least)
             if against is not None:
-                found.append((index, places))
-                comparisons += against
-    p_values = _combined(one_sided(comparisons), [len(places) for _, places in found])
+                found.append((index, places, against))
+    p_values = _combined([against for _, _, against in found])
     modes = []
-    for (index, places), p, adjusted in zip(found, p_values, holm(p_values), strict=True):
-        if adjusted > alpha:
+    for (index, places, against), p, adjusted in zip(found, p_values, holm(p_values), strict=True):
+        if adjusted > alpha or not _needed(against, step):
             continue
         mode = _mode(index, places, hits, classes, tags, p, adjusted, predicted)
-        if _falls(mode, drop) and _needed(mode, hits, classes, tags, step):
+        if mode.drop is not None and mode.drop.value >= drop:
             modes.append(mode)
     # Among equals the last tags first: groups, which are known, come after words, which were found.
     modes.sort(key=lambda m: (m.p_value, len(m.places), m.index, [-place for place in m.places]))
-    tried = sorted({place for _, places in found for place in places})
+    tried = sorted({place for _, places, _ in found for place in places})
     words = tuple(tags.words[place] for place in tried)
     return FailureSearch(tuple(modes), len(found), complete, tags.words, words, least)
 
@@ -184,13 +183,13 @@ def check_failure_modes(
         right, class_indices, tags, predicted: Of images that it has not seen, tagged by the same words.
     """
     hits, classes = np.asarray(right, dtype=np.bool_), np.asarray(class_indices, dtype=np.int64)
-    p_values = []
+    comparisons = []
     for mode in modes:
         own = classes == mode.index
-        comparisons = [
-            _compared(tags.present[own], hits[own], mode.places, place) for place in range(len(mode.places))
-        ]
-        p_values.append(max(one_sided(comparisons)))
+        comparisons.append(
+            [_compared(tags.present[own], hits[own], mode.places, place) for place in range(len(mode.places))]
+        )
+    p_values = _combined(comparisons)
     return tuple(
         _mode(mode.index, mode.places, hits, classes, tags, p, adjusted, predicted)
         for mode, p, adjusted in zip(modes, p_values, holm(p_values), strict=True)
@@ -199,6 +198,8 @@ def check_failure_modes(
 
 # ---- search --------------------------------------------------------------------------------------------
 
+#: Images and right ones: with a word, and without it.
+_Comparison = tuple[int, int, int, int]
 #: Of each combination that enough images have: images, and right ones.
 _Counts = dict[tuple[int, ...], tuple[int, int]]
 
@@ -236,7 +237,7 @@ def _extended(
             yield (*some[row], int(column)), int(images[row, column]), int(right[row, column])
 
 
-def _against(places: tuple[int, ...], counts: _Counts, least: int) -> list[tuple[int, int, int, int]] | None:
+def _against(places: tuple[int, ...], counts: _Counts, least: int) -> list[_Comparison] | None:
     """A combination against itself without each word; None if that leaves too few images to compare."""
     images, right = counts[places]
     result = []
@@ -250,14 +251,14 @@ def _against(places: tuple[int, ...], counts: _Counts, least: int) -> list[tuple
 
 def _compared(
     present: NDArray[np.bool_], hits: NDArray[np.bool_], places: Sequence[int], place: int
-) -> tuple[int, int, int, int]:
+) -> _Comparison:
     wider = present[:, [*places[:place], *places[place + 1 :]]].all(1)
     here = wider & present[:, places[place]]
     without = wider & ~here
     return int(here.sum()), int(hits[here].sum()), int(without.sum()), int(hits[without].sum())
 
 
-def one_sided(comparisons: Sequence[tuple[int, int, int, int]]) -> list[float]:
+def one_sided(comparisons: Sequence[_Comparison]) -> list[float]:
     """p values of Fisher's exact test: that so many or more wrong ones fall on the first side by chance."""
     from scipy.stats import hypergeom
 
@@ -270,13 +271,10 @@ def one_sided(comparisons: Sequence[tuple[int, int, int, int]]) -> list[float]:
     return values
 
 
-def _combined(p_values: Sequence[float], sizes: Sequence[int]) -> list[float]:
-    """The greatest p value of each combination."""
-    if not sizes:
-        return []
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    greatest: list[float] = np.maximum.reduceat(np.asarray(p_values), starts).tolist()
-    return greatest
+def _combined(comparisons: Sequence[Sequence[_Comparison]]) -> list[float]:
+    """The greatest p value of each combination: of all its comparisons, which are tested in one go."""
+    p_values = iter(one_sided([each for own in comparisons for each in own]))
+    return [max(islice(p_values, len(own))) for own in comparisons]
 
 
 def _mode(
@@ -300,18 +298,9 @@ def _mode(
     )  # fmt: skip
 
 
-def _falls(mode: FailureMode, drop: float) -> bool:
-    return mode.drop is not None and mode.drop.value >= drop
-
-
-def _needed(
-    mode: FailureMode, hits: NDArray[np.bool_], classes: NDArray[np.int64], tags: Tags, step: float
-) -> bool:
+def _needed(against: Sequence[_Comparison], step: float) -> bool:
     """Whether accuracy is higher by `step` without any one of the words."""
-    own = classes == mode.index
-    present, right = tags.present[own], hits[own]
-    for place in range(len(mode.places)):
-        wider = present[:, [*mode.places[:place], *mode.places[place + 1 :]]].all(1)
-        if right[wider].mean() - mode.right / mode.count < step:
-            return False
-    return True
+    return all(
+        (right + others_right) / (images + others) - right / images >= step
+        for images, right, others, others_right in against
+    )

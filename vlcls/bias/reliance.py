@@ -126,7 +126,7 @@ def descriptor_reliance(
     tests = [
         test
         for name, values in columns.items()
-        for test in _tests_of(_column(name, values), truth, len(classifier.labels), least)
+        for test in _tests_of(name, values, truth, len(classifier.labels), least)
     ]
     if not tests:
         return RelianceSearch((), 0)
@@ -135,8 +135,8 @@ def descriptor_reliance(
     greatest = np.concatenate([_greatest(tests, own, turns) for turns in dealt(truth, seed, deals)])
     adjusted = iter(reached(real, greatest).tolist())
     found: list[Reliance] = []
-    means = {test.column: test for test in tests}
-    cells = {name: _Cells(pieces, rows, truth, test) for name, test in means.items()}
+    columns_tested = {test.column: test for test in tests}
+    cells = {name: _Cells(pieces, rows, truth, test) for name, test in columns_tested.items()}
     for test in tests:
         for piece in np.flatnonzero(pieces.places.numpy() == test.index).tolist():
             p_value = next(adjusted)
@@ -168,15 +168,12 @@ class _Test:
     group: int
 
 
-def _column(name: str, values: Sequence[str]) -> tuple[str, tuple[str, ...], NDArray[np.int64]]:
-    known, codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)
-    return name, tuple(known.tolist()), codes.astype(np.int64)
-
-
 def _tests_of(
-    column: tuple[str, tuple[str, ...], NDArray[np.int64]], truth: NDArray[np.int64], classes: int, least: int
+    name: str, values: Sequence[str], truth: NDArray[np.int64], classes: int, least: int
 ) -> Iterator[_Test]:
-    name, known, codes = column
+    """Each class inside and outside of each group of a column."""
+    groups, codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+    known = tuple(groups.tolist())
     for index in range(classes):
         rows = np.flatnonzero(truth == index)
         counts = np.bincount(codes[rows], minlength=len(known))
