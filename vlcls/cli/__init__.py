@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -113,7 +114,5 @@ def _show_warning(message: Warning | str, category: type[Warning], *args: object
 
 
 def _quiet_libraries() -> None:
-    import logging
-
     logging.getLogger().setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rich.text import Text
+
+from vlcls.cli.console import Console, page, titled
 from vlcls.cli.output import json_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vlcls.bias import BiasReport, Effect, FailureMode, GroupAccuracy, HeldOut, ShapeDecisions, Suggestion
     from vlcls.labels import Labels
 
@@ -41,7 +42,6 @@ def write_text(
 ) -> None:
     """For people: suggestions first, then what they rest on."""
     from vlcls.bias.summary import conclusion, empty_searches
-    from vlcls.cli.console import page
 
     labels = classes.reported
     console = page(stream, 160, markup=False, emoji=False, soft_wrap=True)
@@ -207,13 +207,9 @@ def _drop(mode: FailureMode) -> str:
 
 
 def _table(*titles: str, right: Sequence[int] | None = None) -> Any:
-    from vlcls.cli.console import titled
-
     return titled(*titles, right=range(1, len(titles)) if right is None else right)
 
 
 def _text(value: Any, style: str = "") -> Any:
     """Never markup: descriptors and names of files may hold brackets and control characters."""
-    from rich.text import Text
-
     return Text("".join(each if each.isprintable() else "�" for each in str(value)), style)

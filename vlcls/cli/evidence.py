@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
+from vlcls.cli.console import Console, page, titled
 from vlcls.cli.options import Cache, ClassOptions, ModelOptions, built, embedded_images
 from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import status
@@ -17,8 +19,6 @@ from vlcls.cli.terminal import say_not_read
 from vlcls.errors import ImageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vlcls.descriptors import DescriptorSet
     from vlcls.editing import Comparison, PartCounts
     from vlcls.labelled import LabelledImages
@@ -82,8 +82,6 @@ def _found_images(folder: Path, labels: Labels) -> tuple[LabelledImages, bool]:
 
 
 def _print(result: Comparison) -> None:
-    from vlcls.cli.console import page
-
     console = page()
     if result.total is not None:
         _print_accuracy(console, result, result.total)
@@ -123,10 +121,6 @@ def _print_accuracy(console: Console, result: Comparison, total: PartCounts) -> 
 
 
 def _print_parts(console: Console, title: str, parts: list[PartCounts]) -> None:
-    from rich.text import Text
-
-    from vlcls.cli.console import titled
-
     table = titled(title, "images", "before", "after", "change", right=range(1, 5))
     for part in sorted(parts, key=lambda each: each.change):
         table.add_row(

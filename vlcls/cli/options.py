@@ -20,6 +20,8 @@ from vlcls.classifiers.weighting import WEIGHTINGS, check_pair
 from vlcls.cli.command import with_parts
 from vlcls.cli.output import Format, file_to_write, folder_to_write
 from vlcls.cli.progress import bar, status
+from vlcls.labels import Labels, parse_labels, read_labels
+from vlcls.specs import parse_spec
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from vlcls.encoders import Encoder
     from vlcls.image_sources import ImageSource
     from vlcls.labelled import LabelledEmbeddings, LabelledImages
-    from vlcls.labels import Labels
 
 #: `typer.Option` in the panels of --help that several commands have.
 of_classes = partial(typer.Option, rich_help_panel="Classes")
@@ -180,8 +181,6 @@ class SpeedOptions:
 
 
 def found_labels(given: ClassOptions) -> Labels:
-    from vlcls.labels import parse_labels, read_labels
-
     text, file = given.labels, given.labels_file
     if (text is None) == (file is None):
         raise typer.BadParameter('give class names: --labels "cat,dog" or --labels-file FILE (not both)')
@@ -244,8 +243,6 @@ def _weighting(
     classes: ClassOptions, images: Sequence[ImageSource] | None
 ) -> tuple[Rule | None, dict[str, str]]:
     """What was asked for, and its options, before anything heavy is imported."""
-    from vlcls.specs import parse_spec
-
     name, given = parse_spec(classes.weighting or "")
     rule = WEIGHTINGS.find(name) if name else None
     learns = rule is not None and rule.learn is not None

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast, get_args
 
 import typer
+from rich.text import Text
 
+from vlcls.cli.console import Console, titled
 from vlcls.cli.terminal import say, say_not_read
 from vlcls.errors import VlclsWarning
 from vlcls.files.json_text import to_json
@@ -166,8 +168,6 @@ def write_tables(rows: Iterator[tuple[Any, ...]], titles: Sequence[str], stream:
     Columns are as wide as they must be; only a terminal's own width shortens them. Long tables come in
     parts, so that there is something to see before the end.
     """
-    from vlcls.cli.console import Console, titled
-
     terminal = stream is sys.stdout and stream.isatty()
     console = Console(file=stream, width=None if terminal else 10_000, soft_wrap=not terminal)
     while part := list(islice(rows, _TABLE_PART)):
@@ -178,8 +178,6 @@ def write_tables(rows: Iterator[tuple[Any, ...]], titles: Sequence[str], stream:
 
 
 def _row(result: Classification) -> tuple[Any, ...]:
-    from rich.text import Text
-
     image = Text(shortened(result.image, _CELL))
     if result.error is not None:
         return image, Text("not read", "red"), "", "", Text("see below", "dim")

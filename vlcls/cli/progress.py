@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from vlcls.cli.console import Console
+
 
 def is_main_process() -> bool:
     """Whether this is the one process of a launch that prints."""
@@ -23,8 +25,6 @@ def status(what: str) -> Iterator[None]:
     if not _watched():
         yield
         return
-    from vlcls.cli.console import Console
-
     with Console(stderr=True).status(what):
         yield
 
@@ -35,26 +35,17 @@ def bar(what: str, total: int | None) -> Iterator[Callable[..., None]]:
     if not _watched():
         yield lambda count, title=None: None
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from vlcls.cli.console import Console
+    from rich import progress as parts
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        parts.TextColumn("{task.description}"),
+        parts.BarColumn(),
+        parts.MofNCompleteColumn(),
+        parts.TimeElapsedColumn(),
+        parts.TextColumn("left"),
+        parts.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with parts.Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
 
         def advance(count: int, title: str | None = None) -> None:

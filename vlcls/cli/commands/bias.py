@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vlcls.cli.bias_report import write_json, write_text
 from vlcls.cli.command import command
 from vlcls.cli.options import (
     Cache,
@@ -182,8 +183,6 @@ def bias(
 def _write(
     study: _Study, report: BiasReport, asked: HeldOut | None, found: FoundOptions, kind: str, name: str
 ) -> None:
-    from vlcls.cli.bias_report import write_json, write_text
-
     if found.apply is not None and found.output is not None:
         study.apply(report, found.apply, found.output)
     with opened(found.report) as stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,8 +46,6 @@ class OwnEmbeddings:
     def classified(self, labels: Labels, top_k: int) -> Iterator[Classification]:
         if self.embeddings is None or self.text_embeddings is None:
             raise typer.BadParameter("--embeddings and --text-embeddings go together")
-        from dataclasses import replace
-
         from vlcls.classifiers import classifier_from_embeddings
         from vlcls.embedding_files import read_embeddings
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
+from rich.text import Text
 
 from vlcls.cli.command import command
+from vlcls.cli.console import Console, page, titled
 from vlcls.cli.options import Output, of_output
 from vlcls.cli.output import chosen_format, file_to_write, json_text, opened
 from vlcls.cli.progress import status
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from vlcls.evaluation.metrics.significance import Difference
     from vlcls.evaluation.report.comparison import CellChange, RunComparison
 
@@ -74,8 +74,6 @@ def compare(
 
 
 def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
-    from vlcls.cli.console import page
-
     console = page(stream, 160)
     for note in found.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
@@ -89,8 +87,6 @@ def _write_table(found: RunComparison, stream: TextIO, top: int) -> None:
 
 
 def _cells(console: Console, found: RunComparison) -> None:
-    from vlcls.cli.console import titled
-
     table = titled(
         "set", "encoder", "method", "before", "after", "change", "interval (Holm)", "images", "gained",
         "lost", "p (Holm)", "", right=range(3, 11),
@@ -110,7 +106,6 @@ def _cells(console: Console, found: RunComparison) -> None:
 
 def _other_figures(console: Console, found: RunComparison) -> None:
     """Metrics that moved, each over all images of its run: green where that is better. There is no test."""
-    from vlcls.cli.console import titled
     from vlcls.evaluation.metrics.entries import METRICS
     from vlcls.evaluation.report.blocks import points
 
@@ -165,8 +160,6 @@ def _changes(console: Console, found: RunComparison) -> None:
     if not found.changes:
         console.print("\nnothing else differs: same encoders, prompts, data and versions", style="dim")
         return
-    from vlcls.cli.console import titled
-
     console.print()
     table = titled("what else differs", "before", "after")
     for change in found.changes:
@@ -179,8 +172,6 @@ def _flips(console: Console, found: RunComparison, top: int) -> None:
     if not count or not top:
         console.print(f"\n{count} images flipped", style="dim")
         return
-    from vlcls.cli.console import titled
-
     console.print()
     seeds = len({flip.seed for flip in found.flips}) > 1
     table = titled("image", "is", "before", "after", "", *(["seed"] if seeds else []), "where")
@@ -198,6 +189,4 @@ def _flips(console: Console, found: RunComparison, top: int) -> None:
 
 def _text(value: Any, style: str = "") -> Any:
     """Never markup: names of files may hold brackets."""
-    from rich.text import Text
-
     return Text("none" if value is None else str(value), style)

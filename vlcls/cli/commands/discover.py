@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
+from rich.text import Text
 
 from vlcls.cli.captions import TrustIndex, opened_database
 from vlcls.cli.command import command
@@ -33,6 +34,7 @@ from vlcls.cli.output import (
 from vlcls.cli.progress import bar, is_main_process
 from vlcls.cli.terminal import say
 from vlcls.files.terminal import csv_cells
+from vlcls.labels import parse_labels, read_labels
 
 if TYPE_CHECKING:
     from vlcls.classifiers.vocabulary_free import Naming, NamingMethod
@@ -177,8 +179,6 @@ def _method(
 
 def _words(given: str | None) -> Sequence[str] | None:
     """Names typed with commas between them, or the path of a file with one a line."""
-    from vlcls.labels import parse_labels, read_labels
-
     if given is None:
         return None
     path = Path(given)
@@ -256,8 +256,6 @@ def _write_csv(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
 
 
 def _write_table(namings: Iterable[Naming], stream: TextIO, top_k: int) -> None:
-    from rich.text import Text
-
     def row(naming: Naming) -> tuple[Any, ...]:
         if naming.error is not None:
             return Text(naming.image), Text("not read", "red"), "", "", Text("see below", "dim"), ""

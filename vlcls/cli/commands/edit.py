@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from vlcls.cli.options import Cache, ClassOptions, ModelOptions, of_model
 from vlcls.cli.progress import bar, status
 from vlcls.cli.terminal import say
 from vlcls.errors import MissingExtraError
+from vlcls.files.named import is_built_in
 
 if TYPE_CHECKING:
     from vlcls.app.material import Material
@@ -99,8 +101,6 @@ def edit(
       vlcls edit animals.json --images photos/
       vlcls edit pacs --images pacs/ --encoder conse --session pacs-edit --port 0
     """
-    from importlib.util import find_spec
-
     if find_spec("gradio") is None:  # said before models are loaded and images embedded
         raise MissingExtraError("vlcls edit", "app")
     with status("loading torch"):
@@ -120,7 +120,6 @@ def _opened(
     """The classifier that is saved, or made of descriptors; the descriptors, and how they become prompts."""
     from vlcls.app import material as materials
     from vlcls.descriptors import descriptor_names
-    from vlcls.files.named import is_built_in
 
     built_in = is_built_in(given, descriptor_names(), "descriptor set")
     if Path(given).expanduser().is_dir() and not built_in:

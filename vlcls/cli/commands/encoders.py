@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from vlcls.cli.command import command
+from vlcls.cli.console import Console
 from vlcls.cli.options import ModelOptions
 from vlcls.cli.terminal import say
 
@@ -14,7 +16,6 @@ from vlcls.cli.terminal import say
 @command()
 def encoders() -> None:
     """List the families of encoders, what is installed, and what to install for the rest."""
-    from vlcls.cli.console import Console
     from vlcls.encoders import FAMILIES
 
     console = Console(highlight=False)
@@ -63,9 +64,6 @@ def doctor(
       vlcls doctor open_clip:ViT-B-32-quickgelu/openai
       vlcls doctor hf:path/to/model --precision bf16
     """
-    from rich.text import Text
-
-    from vlcls.cli.console import Console
     from vlcls.doctor import examine
 
     colours = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from vlcls.cli.command import command
+from vlcls.cli.console import Console, page, titled
 from vlcls.cli.options import DataOptions, ModelOptions, SpeedOptions, of_data, of_model, of_output
 from vlcls.cli.output import SOME_IMAGES_FAILED, folder_to_write
 from vlcls.cli.progress import bar, is_main_process, status
@@ -18,8 +21,6 @@ from vlcls.cli.terminal import say
 from vlcls.files.terminal import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from vlcls.evaluation.run.plan import Plan
 
 _of_methods = partial(typer.Option, rich_help_panel="Methods")
@@ -178,11 +179,8 @@ def _plan(
 
 
 def _list() -> None:
-    from rich.text import Text
-
     from vlcls.classifiers.scorers import SCORERS
     from vlcls.classifiers.weighting import WEIGHTINGS
-    from vlcls.cli.console import Console, titled
     from vlcls.evaluation.data.suites import read_suite, suite_names
     from vlcls.evaluation.run.kinds import method_kinds
 
@@ -227,10 +225,6 @@ def _duration(seconds: float) -> str:
 
 def _print(results: dict[str, Any], output: Path) -> None:
     """Top-1 of every cell, what each gain is, what failed, and where the report is."""
-    from rich.text import Text
-
-    from vlcls.cli.console import page
-
     console = page(width=160)
     if results["cells"]:
         console.print(_cells(results))
@@ -250,10 +244,6 @@ def _print(results: dict[str, Any], output: Path) -> None:
 
 
 def _cells(results: dict[str, Any]) -> Table:
-    from rich.text import Text
-
-    from vlcls.cli.console import titled
-
     table = titled(
         "data set", "encoder", "method", "top-1", "95 % interval", "ECE", "gain over one prompt",
         right=(3, 4, 5),

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from vlcls.cli.command import command
+from vlcls.cli.console import Console, page, titled
 from vlcls.cli.options import (
     Cache,
     ClassOptions,
@@ -25,9 +28,6 @@ from vlcls.cli.terminal import say
 from vlcls.errors import DescriptorError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from vlcls.classifiers import Classifier, PromptClassifier
     from vlcls.explain import Evidence, Explanation, Overlay
     from vlcls.image_sources import ImageSource
@@ -147,10 +147,6 @@ def write_jsonl(explanations: Iterable[Explanation], stream: TextIO) -> None:
 
 def write_text(explanations: Sequence[Explanation], stream: TextIO, top: int) -> None:
     """For people: the rationale, bars for each class, and what separates the best two."""
-    from rich.text import Text
-
-    from vlcls.cli.console import page
-
     console = page(stream)
     for place, each in enumerate(explanations):
         if each.error is not None:
@@ -169,8 +165,6 @@ def write_text(explanations: Sequence[Explanation], stream: TextIO, top: int) ->
 
 
 def _print_class(console: Console, evidence: Evidence, widest: float, top: int) -> None:
-    from rich.text import Text
-
     heading = Text.assemble(
         (f"\n{evidence.label}", "bold green"),
         f"  {evidence.probability:.1%}  similarity {evidence.similarity:.4f}",
@@ -186,10 +180,6 @@ def _print_class(console: Console, evidence: Evidence, widest: float, top: int) 
 
 def _print_templates(console: Console, templates: Sequence[tuple[str, float]], top: int) -> None:
     """What this image asked for, and what it had no use for."""
-    from rich.text import Text
-
-    from vlcls.cli.console import titled
-
     table = titled("  template", "weight", "times its equal share", right=(1, 2), header_style="dim")
     table.columns[0].max_width = 56
     kept = templates if len(templates) <= top + 1 else [*templates[: top - 1], templates[-1]]
@@ -202,10 +192,6 @@ def _print_templates(console: Console, templates: Sequence[tuple[str, float]], t
 
 
 def _table(evidence: Evidence, widest: float, top: int) -> Table:
-    from rich.text import Text
-
-    from vlcls.cli.console import titled
-
     table = titled("  descriptor", "similarity", "share", "part", "", right=(1, 2, 4), header_style="dim")
     table.columns[0].max_width, table.columns[3].min_width = 56, _BAR
     # Those that did most, for or against; and these from the best to the worst.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlcls.cli.command import command
+from vlcls.cli.console import page, titled
 from vlcls.cli.learning import (
     LabelledOptions,
     TrainingOptions,
@@ -104,8 +105,6 @@ def _shots(text: str | None) -> list[int | None]:
 
 
 def _print(results: dict[int | None, NameLearning], output: Path) -> None:
-    from vlcls.cli.console import page, titled
-
     console = page()
     for number, result in results.items():
         said = "all images" if number is None else f"{number} shot{'s' if number > 1 else ''}"

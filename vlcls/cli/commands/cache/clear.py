@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from vlcls.cli.command import command
 from vlcls.cli.terminal import say
@@ -21,8 +22,6 @@ def clear(
 
     Exit code 1 if some could not be deleted.
     """
-    from rich.filesize import decimal
-
     from vlcls.store import EmbeddingStore
 
     store = EmbeddingStore()

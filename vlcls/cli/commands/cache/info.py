@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from rich.filesize import decimal
+
 from vlcls.cli.command import command
+from vlcls.cli.console import Console, titled
 from vlcls.cli.terminal import say
 
 
 @command()
 def info() -> None:
     """Show where the store is and what is in it."""
-    from rich.filesize import decimal
-
-    from vlcls.cli.console import Console, titled
     from vlcls.store import EmbeddingStore
 
     store = EmbeddingStore()

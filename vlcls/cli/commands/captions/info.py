@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from vlcls.cli.captions import Database, TrustIndex, index_line
 from vlcls.cli.command import command
 from vlcls.cli.terminal import say
+from vlcls.files.named import is_built_in
 
 
 @command()
 def info(database: Database, trust_index: TrustIndex = False) -> None:
     """Show what a database holds, without loading an encoder."""
-    from rich.filesize import decimal
-
-    from vlcls.files.named import is_built_in
     from vlcls.retrieval.builtin import NAME, wordnet_texts
     from vlcls.retrieval.database import open_database
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+from rich.text import Text
 
 from vlcls.cli.command import command
+from vlcls.cli.console import page, titled
 from vlcls.cli.options import (
     Cache,
     ClassOptions,
@@ -115,10 +117,6 @@ def _flat(piece: PieceAudit, identifier: str) -> dict[str, Any]:
 
 def write_table(result: Audit, pieces: Sequence[PieceAudit], stream: TextIO, top: int) -> None:
     """For people: the most helpful first, the most harmful last."""
-    from rich.text import Text
-
-    from vlcls.cli.console import page, titled
-
     console = page(stream, 160)
     counts = Counter(piece.verdict for piece in pieces)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())

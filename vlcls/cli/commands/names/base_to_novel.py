@@ -14,6 +14,7 @@ from vlcls.cli.learning import (
     epochs_bar,
     starting_point,
 )
+from vlcls.cli.names_table import write_transfer
 from vlcls.cli.options import Cache, ClassOptions, ModelOptions, embedded_images
 from vlcls.cli.progress import is_main_process, status
 
@@ -50,6 +51,4 @@ def base_to_novel(
             cache=cache, progress=progress,
         )  # fmt: skip
     if is_main_process():
-        from vlcls.cli.names_table import write_transfer
-
         write_transfer(result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,15 +12,17 @@ import typer
 from vlcls.cli.command import command
 from vlcls.cli.learning import NamesFolder
 from vlcls.cli.names_labels import Judge, Judged, judged_labels
+from vlcls.cli.names_table import write_table
 from vlcls.cli.options import Cache, ModelOptions, Output, of_output, saved
 from vlcls.cli.output import Format, chosen_format, file_to_write, json_text, leave, opened
 from vlcls.cli.progress import bar, is_main_process, status
 from vlcls.cli.terminal import say
+from vlcls.files.named import is_built_in
+from vlcls.labels import Labels, read_labels
 
 if TYPE_CHECKING:
     from vlcls.classifiers import PromptClassifier
     from vlcls.explain import NameReading, NameSuggestion
-    from vlcls.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,6 @@ def inspect(
         if kind == "jsonl":
             _write_jsonl(readings, suggested, found, ready.labels, stream)
         else:
-            from vlcls.cli.names_table import write_table
-
             write_table(readings, suggested, found, own.doubts, stream)
     if own.sheet is not None:
         _draw(found, own.doubts, own.sheet)
@@ -119,12 +119,9 @@ def _suggested(
 
 def _candidates(given: str) -> list[str]:
     from vlcls.explain import wordnet_names
-    from vlcls.files.named import is_built_in
 
     if is_built_in(given, ("wordnet",), "list of names"):
         return wordnet_names()
-    from vlcls.labels import read_labels
-
     return list(read_labels(Path(given)).names)
 
 
@@ -144,8 +141,6 @@ def _write_jsonl(
     labels: Labels,
     stream: Any,
 ) -> None:
-    from dataclasses import asdict
-
     ids = dict(zip(labels.reported, labels.ids, strict=True))
     for reading in readings:
         names = [vars(each) for each in suggested.get(reading.index, ())]

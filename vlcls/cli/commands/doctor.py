@@ -1,3 +1,0 @@
-"""`vlcls doctor`."""
-
-from __future__ import annotations
