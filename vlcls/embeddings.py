@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -320,18 +321,13 @@ def _encode(encoder: Encoder, pixels: Tensor) -> Tensor:
     return torch.cat([_encode(encoder, pixels[:half]), _encode(encoder, pixels[half:])])
 
 
-@contextmanager
-def _opened(store: EmbeddingStore | None, encoder: Encoder, kind: Kind) -> Iterator[Partition | None]:
-    if store is None:
-        yield None
-        return
-    with store.partition(encoder, kind) as partition:
-        yield partition
+def _opened(
+    store: EmbeddingStore | None, encoder: Encoder, kind: Kind
+) -> AbstractContextManager[Partition | None]:
+    return nullcontext() if store is None else store.partition(encoder, kind)
 
 
 def _thread_count(workers: int | None) -> int:
-    import os
-
     return max(1, workers if workers is not None else min(8, os.cpu_count() or 1))
 
 

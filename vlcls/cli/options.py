@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -45,13 +45,15 @@ Output = Annotated[
         "--output", "-o", show_default="standard output", help="File to write.", callback=file_to_write
     ),
 ]
-FormatOption = Annotated[
-    Format | None,
-    of_output(
-        "--format", "-f", help="How to write results.",
-        show_default="what the name of --output says, else table",
-    ),
-]  # fmt: skip
+
+
+def format_option(help: str = "How to write it.", usual: str = "table") -> Any:
+    """--format for commands whose `chosen_format` goes by the name of --output."""
+    said = f"what the name of --output says, else {usual}"
+    return of_output("--format", "-f", help=help, show_default=said)
+
+
+FormatOption = Annotated[Format | None, format_option("How to write results.")]
 OutputFolder = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", callback=folder_to_write),

@@ -18,6 +18,7 @@ from vlcls.cli.options import (
     ModelOptions,
     Output,
     built,
+    format_option,
     of_classes,
     of_data,
     of_output,
@@ -109,13 +110,7 @@ class FoundOptions:
             help="Write the descriptors with suggestion N to --output; the report goes to standard output.",
         ),
     ] = None  # fmt: skip
-    format: Annotated[
-        Literal["text", "json"] | None,
-        of_output(
-            "--format", "-f", help="How to write it.",
-            show_default="what the name of --output says, else text",
-        ),
-    ] = None  # fmt: skip
+    format: Annotated[Literal["text", "json"] | None, format_option(usual="text")] = None
     output: Output = None
 
     @property

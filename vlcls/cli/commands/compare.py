@@ -12,7 +12,7 @@ from rich.text import Text
 
 from vlcls.cli.command import command
 from vlcls.cli.console import Console, page, titled
-from vlcls.cli.options import Output, of_output
+from vlcls.cli.options import Output, format_option, of_output
 from vlcls.cli.output import chosen_format, file_to_write, json_text, opened
 from vlcls.cli.progress import status
 
@@ -32,13 +32,7 @@ class CompareOptions:
         ),
     ] = None
     top: Annotated[int, of_output(min=0, help="Flipped images in the table.")] = 20
-    format: Annotated[
-        Literal["table", "json"] | None,
-        of_output(
-            "--format", "-f", help="How to write it.",
-            show_default="what the name of --output says, else table",
-        ),
-    ] = None  # fmt: skip
+    format: Annotated[Literal["table", "json"] | None, format_option()] = None
     output: Output = None
 
 

@@ -17,7 +17,7 @@ from vlcls.cli.output import file_to_write, json_text, opened
 from vlcls.cli.progress import bar, status
 from vlcls.cli.terminal import say
 from vlcls.errors import LanguageModelError, VlclsWarning
-from vlcls.files.terminal import printable, printable_json
+from vlcls.files.terminal import few, printable, printable_json
 from vlcls.files.writing import check_output_file, locked
 
 if TYPE_CHECKING:
@@ -231,9 +231,8 @@ def _write(descriptors: DescriptorSet, output: Path | None) -> None:
     with opened(output) as stream:
         stream.write(printable_json(text) if printed else text)
     for names in classes_alike(descriptors):
-        few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         warnings.warn(
-            f"{few} have the same descriptors: no image can tell them apart by these",
+            f"{few(names)} have the same descriptors: no image can tell them apart by these",
             VlclsWarning,
             stacklevel=2,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,10 +52,9 @@ def add(
 
       vlcls descriptors add mine.json tiger "black stripes" --images photos/ --encoder conse
     """
-    from vlcls.descriptors import edits, read_descriptors
+    from vlcls.descriptors.edits import add
 
-    before = read_descriptors(file)
-    _finish(before, edits.add(before, class_name, texts, new_class=new_class), file, edited)
+    _edit(file, edited, lambda before: add(before, class_name, texts, new_class=new_class))
 
 
 @command()
@@ -67,10 +67,9 @@ def remove(
     ] = None,
 ) -> None:
     """Remove descriptors of a class, or the class."""
-    from vlcls.descriptors import edits, read_descriptors
+    from vlcls.descriptors.edits import remove
 
-    before = read_descriptors(file)
-    _finish(before, edits.remove(before, class_name, texts or None), file, edited)
+    _edit(file, edited, lambda before: remove(before, class_name, texts or None))
 
 
 @command()
@@ -82,10 +81,9 @@ def replace(
     edited: EditedOptions,
 ) -> None:
     """Change the words of a descriptor; its source is kept, and that it was edited."""
-    from vlcls.descriptors import edits, read_descriptors
+    from vlcls.descriptors.edits import replace_text
 
-    before = read_descriptors(file)
-    _finish(before, edits.replace_text(before, class_name, old, new), file, edited)
+    _edit(file, edited, lambda before: replace_text(before, class_name, old, new))
 
 
 @command()
@@ -97,10 +95,9 @@ def reweight(
     edited: EditedOptions,
 ) -> None:
     """Change how much a descriptor counts in its class."""
-    from vlcls.descriptors import edits, read_descriptors
+    from vlcls.descriptors.edits import reweight
 
-    before = read_descriptors(file)
-    _finish(before, edits.reweight(before, class_name, text, weight), file, edited)
+    _edit(file, edited, lambda before: reweight(before, class_name, text, weight))
 
 
 @command()
@@ -116,8 +113,12 @@ def rename(
     _save(edits.rename(read_descriptors(file), old, new), file, output)
 
 
-def _finish(before: DescriptorSet, after: DescriptorSet, file: str, edited: EditedOptions) -> None:
+def _edit(file: str, edited: EditedOptions, change: Callable[[DescriptorSet], DescriptorSet]) -> None:
     """Show what the edit does, then write the edited set: what cannot be measured changes no file."""
+    from vlcls.descriptors import read_descriptors
+
+    before = read_descriptors(file)
+    after = change(before)
     images = edited.evidence.images
     if images is not None:
         if before.labels != after.labels:

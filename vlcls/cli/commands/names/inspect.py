@@ -13,7 +13,7 @@ from vlcls.cli.command import command
 from vlcls.cli.learning import NamesFolder
 from vlcls.cli.names_labels import Judge, Judged, judged_labels
 from vlcls.cli.names_table import write_table
-from vlcls.cli.options import Cache, ModelOptions, Output, of_output, saved
+from vlcls.cli.options import Cache, ModelOptions, Output, format_option, of_output, saved
 from vlcls.cli.output import Format, chosen_format, file_to_write, json_text, leave, opened
 from vlcls.cli.progress import bar, is_main_process, status
 from vlcls.cli.terminal import say
@@ -56,13 +56,7 @@ class InspectOptions:
             metavar="FILE", help="Draw the images with doubted labels: .png or .pdf.", callback=file_to_write
         ),
     ] = None
-    format: Annotated[
-        Format | None,
-        of_output(
-            "--format", "-f", help="table, or jsonl: one object a name and a label.",
-            show_default="what the name of --output says, else table",
-        ),
-    ] = None  # fmt: skip
+    format: Annotated[Format | None, format_option("table, or jsonl: one object a name and a label.")] = None
     output: Output = None
 
 
