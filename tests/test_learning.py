@@ -499,7 +499,7 @@ def test_from_images_to_a_saved_classifier(tmp_path, clip, picture):
     assert report["accuracy"]["train"]["images"] == 15 and len(report["history"]) == 3
     assert report["settings"]["epochs"] == 3 and report["peak_memory_bytes"] > 0
     two = LabelledImages(*_two_classes(tmp_path / "images"))  # in another order than the classifier's
-    more = learn_names(["owl", "dog", "cat"], two, clip, settings=Training(epochs=1), cache=False)
+    more = learn_names(iter(["owl", "dog", "cat"]), two, clip, settings=Training(epochs=1), cache=False)
     assert more.learned == (1, 2)
 
 

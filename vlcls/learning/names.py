@@ -92,10 +92,12 @@ def learn_names(
     if isinstance(classes, PromptClassifier):
         found = _labelled(images, classes.labels)
     else:
-        found = _labelled(images, None if classes is None else as_labels(classes))
-        if classes is None and isinstance(found, LabelledEmbeddings):
-            raise LabelError("embeddings have no class names: give `classes`")
-        labels = found.labels if classes is None else classes  # type: ignore[union-attr]  # told apart above
+        labels = None if classes is None else as_labels(classes)
+        found = _labelled(images, labels)
+        if labels is None:
+            if isinstance(found, LabelledEmbeddings):
+                raise LabelError("embeddings have no class names: give `classes`")
+            labels = found.labels
         classes = build_classifier(
             labels, encoder, templates, device=device, precision=precision, cache=cache
         )
