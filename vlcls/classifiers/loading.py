@@ -37,11 +37,11 @@ def load(
     """
     path = _local(folder)
     try:
-        saved = read_classifier(path)
-        classifier = PromptClassifier(saved.prompts, saved.text_embeddings, **saved.settings)
+        prompts, embeddings, settings, fitted = read_classifier(path)
+        classifier = PromptClassifier(prompts, embeddings, **settings)
     except VlclsError as error:
         raise VlclsError(f"{path} holds no readable classifier: {error}") from error
-    classifier.fitted = saved.fitted or classifier.fitted
+    classifier.fitted = fitted or classifier.fitted
     if encoder is None and classifier.encoder_info is not None and (device or precision):
         from vlcls.encoders import load_named_encoder
 

@@ -203,10 +203,10 @@ class PromptClassifier(Classifier):
 
     @takes(folder="path")
     def save_pretrained(self, folder: str | Path) -> Path:
-        from vlcls.classifiers.saved import SavedClassifier, write_classifier
+        from vlcls.classifiers.saved import write_classifier
 
-        saved = SavedClassifier(self.prompts, self.text_embeddings, self.settings, self.fitted)
-        return write_classifier(saved, Path(folder).expanduser())
+        parts = (self.prompts, self.text_embeddings, self.settings, self.fitted)
+        return write_classifier(Path(folder).expanduser(), *parts)
 
 
 @takes(

@@ -51,17 +51,25 @@ def embed_prompts(
 def _embed_learned(
     prompts: Sequence[Prompt], encoder: Encoder, progress: Callable[[int], None] | None
 ) -> Tensor:
-    names = list(dict.fromkeys(prompt.learned for prompt in prompts if prompt.learned is not None))
-    _check_encoder(names, encoder)
-    first: dict[LearnedName | None, int] = {}
+    learned = [prompt.learned for prompt in prompts if prompt.learned is not None]
+    first: dict[LearnedName, int] = {}
     total = 0
-    for name in names:
+    for name in dict.fromkeys(learned):
+        if name.fingerprint != encoder.fingerprint:
+            raise EncoderMismatchError(
+                f"the name of {name.name!r} was learned with an encoder of fingerprint "
+                f"{name.fingerprint[:12]}, but {encoder.spec} has fingerprint {encoder.fingerprint[:12]}: "
+                "vectors of one text tower mean nothing to another"
+            )
         first[name] = total
         total += len(name.vectors)
-    slots = [_slot(prompt) for prompt in prompts]
-    counts = [len(prompt.learned.vectors) for prompt in prompts if prompt.learned is not None]
-    texts = slotted_texts(encoder, slots, counts, [first[prompt.learned] for prompt in prompts])
-    vectors = torch.cat([name.vectors for name in names]).to(encoder.device)
+    slots = []
+    for prompt, name in zip(prompts, learned, strict=True):
+        before, after = prompt.text.split(name.word)
+        slots.append(Slot(before, after, name.name))
+    counts = [len(name.vectors) for name in learned]
+    texts = slotted_texts(encoder, slots, counts, [first[name] for name in learned])
+    vectors = torch.cat([name.vectors for name in first]).to(encoder.device)
     result = torch.zeros(len(prompts), encoder.embedding_dim, device=encoder.device)
     for rows, part in texts.batches(TOKENS_PER_BATCH):
         with torch.inference_mode():
@@ -70,19 +78,3 @@ def _embed_learned(
         if progress is not None:
             progress(len(rows))
     return result
-
-
-def _slot(prompt: Prompt) -> Slot:
-    assert prompt.learned is not None
-    before, after = prompt.text.split(prompt.learned.word)
-    return Slot(before, after, prompt.learned.name)
-
-
-def _check_encoder(names: Sequence[LearnedName], encoder: Encoder) -> None:
-    for name in names:
-        if name.fingerprint != encoder.fingerprint:
-            raise EncoderMismatchError(
-                f"the name of {name.name!r} was learned with an encoder of fingerprint "
-                f"{name.fingerprint[:12]}, but {encoder.spec} has fingerprint {encoder.fingerprint[:12]}: "
-                "vectors of one text tower mean nothing to another"
-            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,25 +98,18 @@ class _Config(FileModel):
     fitted: _Fitted | None = None
 
 
-@dataclass(frozen=True)
-class SavedClassifier:
-    """What a folder holds of a classifier.
-
-    Attributes:
-        prompts: M of them.
-        text_embeddings: Tensor[M, D] float32, unit rows.
-        settings: `PromptClassifier.settings`.
-        fitted: Which images something in it was fitted on; None where nobody wrote it down.
-    """
-
-    prompts: PromptSet
-    text_embeddings: torch.Tensor
-    settings: Mapping[str, Any]
-    fitted: Fitted | None
-
-
-def write_classifier(saved: SavedClassifier, folder: Path) -> Path:
+def write_classifier(
+    folder: Path,
+    prompts: PromptSet,
+    text_embeddings: torch.Tensor,
+    settings: Mapping[str, Any],
+    fitted: Fitted,
+) -> Path:
     """Write `classifier.json` (for people too) and `text_embeddings.safetensors`, each atomically.
+
+    Args:
+        folder: Made if need be.
+        prompts, text_embeddings, settings, fitted: Of a `PromptClassifier`.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -126,12 +118,11 @@ def write_classifier(saved: SavedClassifier, folder: Path) -> Path:
     """
     from safetensors.torch import save
 
-    settings = saved.settings
     info, weighting = settings["encoder_info"], settings["weighting"]
-    labels, learned = saved.prompts.labels, saved.prompts.learned
+    labels, learned = prompts.labels, prompts.learned
     vectors = {_LEARNED + word: name.vectors.contiguous() for word, name in learned.items()}
-    weights = save({"text_embeddings": saved.text_embeddings.cpu().contiguous(), **vectors})
-    config = {
+    weights = save({"text_embeddings": text_embeddings.cpu().contiguous(), **vectors})
+    config: dict[str, Any] = {
         "format": _FORMAT,
         "type": "prompts",
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -145,27 +136,26 @@ def write_classifier(saved: SavedClassifier, folder: Path) -> Path:
             {"id": identifier, "name": name}
             for identifier, name in zip(labels.ids, labels.names, strict=True)
         ],
-        "prompts": saved.prompts.to_json(),
+        "prompts": prompts.to_json(),
     }
     if learned:  # without it, files are what earlier releases write
         config["learned_names"] = {
             word: {"name": name.name, "fingerprint": name.fingerprint} for word, name in learned.items()
         }
-    fitted = saved.fitted
-    if fitted and fitted.recorded and fitted.saw_labels:
+    if fitted.recorded and fitted.saw_labels:
         config["fitted"] = {"images": sorted(fitted.labelled), "unknown": fitted.unknown}
     # What the reader would refuse is not written.
     text = json_bytes(config, folder / CONFIG, VlclsError, indent=1)
     validated(_Config, config, f"{folder / CONFIG} cannot be written", VlclsError)
-    _check_unit(saved.text_embeddings.cpu().numpy(), f"{folder / WEIGHTS} cannot be written")
+    _check_unit(text_embeddings.cpu().numpy(), f"{folder / WEIGHTS} cannot be written")
     check_output_folder(folder)
     write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / CONFIG, text)
     return folder
 
 
-def read_classifier(path: Path) -> SavedClassifier:
-    """What `write_classifier` wrote.
+def read_classifier(path: Path) -> tuple[PromptSet, torch.Tensor, dict[str, Any], Fitted | None]:
+    """What `write_classifier` wrote, in its order; None where nobody wrote down what was fitted on what.
 
     Raises:
         VlclsError: Nothing there, or not a classifier.
@@ -201,7 +191,7 @@ def read_classifier(path: Path) -> SavedClassifier:
     }
     about = config.fitted
     fitted = None if about is None else Fitted(frozenset(about.images), about.unknown)
-    return SavedClassifier(PromptSet.from_json(labels, rows, learned), embeddings, settings, fitted)
+    return PromptSet.from_json(labels, rows, learned), embeddings, settings, fitted
 
 
 def _tensors(path: Path, config: _Config) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

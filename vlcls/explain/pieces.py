@@ -23,13 +23,14 @@ Everything here is float64 on the CPU: explanations must add up to the last digi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vlcls.arguments import whole_numbers
-from vlcls.classifiers.banks import Bank, class_means, piece_bank
+from vlcls.classifiers.banks import bank_of, class_means, piece_bank
 from vlcls.classifiers.base import unit_rows
 from vlcls.errors import EmbeddingError
 
@@ -48,11 +49,7 @@ class Pieces:
     Attributes:
         prompts: The first prompt of each piece: its class, kind and source.
         names: The descriptor as people wrote it, or else the prompt: what reports call each piece.
-        places: Tensor[P] int64: the class of each.
-        owners: Tensor[M] int64: the piece that each prompt of the classifier is a part of.
-        weights: Tensor[P]: W_p, the sum of its prompts' weights.
-        vectors: Tensor[P, D]: the weighted mean of its prompts; of all alike where the weight is 0.
-        alone: Tensor[P] bool: the only piece of its class with a weight above 0.
+        places, owners, weights, vectors, alone: See `vlcls.classifiers.banks.PieceBank`; W_p are the weights.
     """
 
     def __init__(
@@ -70,13 +67,9 @@ class Pieces:
             prompt.descriptor or prompt.text or f"embedding {place}"
             for place, prompt in enumerate(self.prompts)
         ]
-        given = classifier.prompts.weights if prompt_weights is None else prompt_weights
-        prompts = Bank(
-            classifier.text_embeddings.detach().cpu().double(),
-            torch.tensor(classifier.prompts.class_indices),
-            torch.as_tensor(given, dtype=torch.float64),
-            self.classes,
-        )
+        prompts = bank_of(classifier.prompts, classifier.text_embeddings.detach().cpu().double())
+        if prompt_weights is not None:
+            prompts = replace(prompts, weights=torch.as_tensor(prompt_weights, dtype=torch.float64))
         pieces = piece_bank(prompts, torch.tensor(owners))
         self.owners, self.places, self.weights = pieces.owners, pieces.places, pieces.weights
         self.vectors, self.alone = pieces.vectors, pieces.alone
