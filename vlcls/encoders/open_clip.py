@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import torch
+from open_clip.model import CLIP
+from open_clip.transformer import TextTransformer, text_global_pool
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, ToTensor
@@ -24,8 +27,6 @@ _OFFLINE_HINT = (
 
 def load(rest: str, device: torch.device, precision: Precision) -> OpenClipEncoder:
     """Load `ARCH/PRETRAINED`, `hf-hub:ORG/NAME` or `local-dir:PATH` (the part after `open_clip:`)."""
-    import open_clip
-
     name, pretrained = _split(rest)
     with loading(f"open_clip:{rest}", _OFFLINE_HINT):
         # A text tower of transformers has its weights in the same file: its own are not even looked for.
@@ -39,8 +40,6 @@ def load(rest: str, device: torch.device, precision: Precision) -> OpenClipEncod
 
 
 def _split(rest: str) -> tuple[str, str | None]:
-    import open_clip
-
     if rest.startswith("local-dir:"):
         return f"local-dir:{Path(rest.removeprefix('local-dir:')).expanduser()}", None
     if rest.startswith("hf-hub:"):
@@ -66,8 +65,6 @@ def check_activation(name: str, pretrained: str) -> None:
     Raises:
         EncoderError: The two disagree; the message names the architecture to use instead.
     """
-    import open_clip
-
     weights: dict[str, Any] = open_clip.get_pretrained_cfg(name, pretrained) or {}
     if not weights:  # a file of the user's own: nothing is known about it
         return
@@ -193,9 +190,6 @@ class OpenClipEncoder(Encoder):
 def _may_cut(tower: Any) -> bool:
     """Whether `_causal_text_features` gives what the tower gives at full length: it is open_clip's own, no
     token looks at those behind it, and nothing (such as CoCa's class token) is read behind the end token."""
-    from open_clip.model import CLIP
-    from open_clip.transformer import TextTransformer
-
     if not isinstance(tower, (CLIP, TextTransformer)) or tower.attn_mask is None:
         return False
     if getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False):
@@ -212,8 +206,6 @@ def _causal_text_features(tower: Any, ids: Tensor) -> Tensor:
     Both take the mask of their full context and so refuse shorter input. A causal tower pooled at the end
     token never looks behind it, so leaving the padding out changes nothing.
     """
-    from open_clip.transformer import text_global_pool
-
     length = ids.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:length].to(dtype)
