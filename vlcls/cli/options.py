@@ -54,6 +54,12 @@ def format_option(help: str = "How to write it.", usual: str = "table") -> Any:
 
 
 FormatOption = Annotated[Format | None, format_option("How to write results.")]
+#: What `found_sources` finds.
+images_argument = typer.Argument(
+    metavar="IMAGES...",
+    help='Files, folders, globs ("**/*.jpg"), a .txt list, or - for paths on standard input.',
+)
+Images = Annotated[list[str], images_argument]
 OutputFolder = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", callback=folder_to_write),

@@ -19,6 +19,7 @@ from vlcls.cli.options import (
     SpeedOptions,
     found_labels,
     found_sources,
+    images_argument,
     of_classes,
     of_output,
     saved_or_built,
@@ -60,13 +61,7 @@ class OwnEmbeddings:
 
 @dataclass(frozen=True)
 class ClassifyOptions:
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IMAGES...",
-            help='Files, folders, globs ("**/*.jpg"), a .txt list, or - for paths on standard input.',
-        ),
-    ] = None
+    images: Annotated[list[str] | None, images_argument] = None
     classifier: Annotated[
         Path | None,
         of_classes(metavar="DIR", help="A classifier saved by `vlcls build`, in place of labels."),

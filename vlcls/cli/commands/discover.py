@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
-import typer
 from rich.text import Text
 
 from vlcls.cli.captions import TrustIndex, opened_database
 from vlcls.cli.command import command
 from vlcls.cli.options import (
     FormatOption,
+    Images,
     ModelOptions,
     Output,
     SpeedOptions,
@@ -103,12 +103,6 @@ class NamedOptions:
     at_least: Annotated[int, of_output(min=1, help="Images that a name of the vocabulary must have.")] = 1
     format: FormatOption = None
     output: Output = None
-
-
-Images = Annotated[
-    list[str],
-    typer.Argument(metavar="IMAGES...", help="Files, folders, globs, a .txt list, or - (paths on stdin)."),
-]
 
 
 @command()

@@ -16,6 +16,7 @@ from vlcls.cli.console import Console, page, titled
 from vlcls.cli.options import (
     Cache,
     ClassOptions,
+    Images,
     ModelOptions,
     found_sources,
     of_classes,
@@ -85,11 +86,6 @@ class ExplainOptions:
     @property
     def drawn(self) -> bool:
         return self.heatmap or self.heatmap_of is not None
-
-
-Images = Annotated[
-    list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, globs, or - for standard input.")
-]
 
 
 @command()
