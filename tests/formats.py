@@ -168,10 +168,12 @@ def _session(folder: Path) -> None:
     from vlcls.app import session as sessions
     from vlcls.app.session_files import save
     from vlcls.descriptors import read_descriptors
+    from vlcls.descriptors.edits import add
 
     at = "2026-11-25T00:00:00+00:00"
     started = sessions.started(read_descriptors(folder / "own.json"), {"images": "x"}, at)
-    more = sessions.edited(started, sessions.enlarged(started.descriptors, 0, "a red body"), "one", at)
+    known = started.descriptors
+    more = sessions.edited(started, add(known, known.labels.ids[0], ["a red body"]), "one", at)
     (folder / "session").mkdir()
     save(more, folder / "session")
 

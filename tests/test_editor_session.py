@@ -30,6 +30,7 @@ from vlcls.app.view import View, pairs, with_images
 from vlcls.app.workbench import Workbench
 from vlcls.cli import app
 from vlcls.descriptors import Descriptor, DescriptorSet, diff_descriptors, read_descriptors, write_descriptors
+from vlcls.descriptors.edits import add
 from vlcls.editing import score
 from vlcls.errors import DescriptorError, SessionError, TemplateError, VlclsError
 from vlcls.files.writing import _HOST
@@ -45,7 +46,8 @@ def start() -> Session:
 
 
 def step(session: Session, text: str) -> Session:
-    return sessions.edited(session, sessions.enlarged(session.descriptors, 0, text), text, AT)
+    known = session.descriptors
+    return sessions.edited(session, add(known, known.labels.ids[0], [text]), text, AT)
 
 
 # ---- states ------------------------------------------------------------------------------------------------
@@ -231,7 +233,7 @@ def test_only_changed_text_is_encoded(bench: Workbench, encoder: ColourEncoder):
     encoder.encoded.clear()
     seen = bench.edit(0, lambda known: sessions.without(known, 0, 1), "delete")
     assert encoder.encoded == [] and seen.encoded == 0 and right(bench) == 16
-    seen = bench.edit(1, lambda known: sessions.enlarged(known, 1, "ten legs"), "add")
+    seen = bench.edit(1, lambda known: add(known, known.labels.ids[1], ["ten legs"]), "add")
     assert encoder.encoded == ["crab, which has ten legs"] and seen.encoded == 1
     bench.edit(2, lambda known: sessions.rewritten(known, 1, [Row(0, "a green body", 3)]), "weigh")
     for revision, move in ((3, sessions.undone), (4, sessions.undone), (5, sessions.redone)):

@@ -16,6 +16,7 @@ from vlcls.app.session import Row, Session
 from vlcls.app.view import Pick, View, picked_class, picked_group, picked_pair
 from vlcls.app.workbench import Workbench, now
 from vlcls.descriptors import DescriptorSet
+from vlcls.descriptors.edits import add
 from vlcls.errors import SessionError, VlclsError
 from vlcls.explain.heatmaps import usable_method
 from vlcls.files.text import read_text
@@ -194,9 +195,8 @@ def _apply(request: Request) -> View:
 
 def _add(request: Request) -> View:
     index, new = request.class_index(), request.typed("new").strip()
-    return _edit(
-        request, index, lambda known: sessions.enlarged(known, index, new), [f"{_quoted(new)} added"]
-    )
+    name = request.descriptors.labels.ids[index]
+    return _edit(request, index, lambda known: add(known, name, [new]), [f"{_quoted(new)} added"])
 
 
 def _delete(request: Request) -> View:
@@ -263,8 +263,7 @@ def _look(request: Request) -> View:
 
 def _export(request: Request) -> View:
     sessions.check_revision(request.bench.seen.session, request.view.revision)
-    note = request.typed("note")
-    path = request.bench.export(request.typed("name"), note)
+    path = request.bench.export(request.typed("name"), request.typed("note"))
     return replace(request.view, exported=(str(path), read_text(path, SessionError)))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vlcls.descriptors import Descriptor, DescriptorSet
-from vlcls.descriptors.edits import add
 from vlcls.errors import DescriptorError, SessionError
 from vlcls.limits import readable
 
@@ -231,15 +230,6 @@ def without(descriptors: DescriptorSet, index: int, place: int) -> DescriptorSet
     _check_place(descriptors, index, place)
     own = descriptors.descriptors[index]
     return descriptors.replaced(index, (*own[:place], *own[place + 1 :]))
-
-
-def enlarged(descriptors: DescriptorSet, index: int, text: str) -> DescriptorSet:
-    """Class `index` with one more descriptor, written by a person.
-
-    Raises:
-        DescriptorError: It is blank, or there already.
-    """
-    return add(descriptors, descriptors.labels.ids[index], [text.strip()])
 
 
 def joined(
