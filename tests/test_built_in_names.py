@@ -15,7 +15,7 @@ from vlcls.data import prompts_folder
 from vlcls.descriptors import descriptor_names, read_descriptors
 from vlcls.errors import VlclsError, VlclsWarning
 from vlcls.evaluation.data.class_names import CURATED, given_labels
-from vlcls.evaluation.data.suites import open_suite_set, read_suite, suite_names
+from vlcls.evaluation.data.suites import SuiteSet, open_suite_set, read_suite, suite_names
 from vlcls.evaluation.run.api import plan_of
 from vlcls.evaluation.run.kinds import METHODS
 from vlcls.llm.requests import _instructions
@@ -34,10 +34,7 @@ def _suite(name: Any) -> str:
 
 
 def _suite_labels(name: Any) -> Any:
-    entry = SimpleNamespace(
-        name="a", path="builtin:demo", config=None, split=None, revision=None, image_column=None,
-        label_column=None, labels=name, streaming=False,
-    )  # fmt: skip
+    entry = SuiteSet.model_construct(name="a", path="builtin:demo", labels=name)
     suite = SimpleNamespace(name="s", sets=[entry], groups={}, folder=Path())
     try:
         return open_suite_set(suite, "a").labels  # type: ignore[arg-type]
