@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcls.errors import EvaluationError, MissingExtraError
+from vlcls.errors import EvaluationError, library
 from vlcls.evaluation.metrics.intervals import Estimate, proportion
-from vlcls.evaluation.metrics.per_image import MultiLabel, checked, outcomes
+from vlcls.evaluation.metrics.per_image import MultiLabel, outcomes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -65,9 +65,8 @@ def mean_class_recall(scores: Any, truth: Any) -> float:
 
     Also called balanced accuracy.
     """
-    table, classes = checked(scores, truth)
-    places = classes.numpy()
-    return mean_recall(places, table.argmax(1).numpy() == places, table.shape[1])
+    found = outcomes(scores, truth)
+    return mean_recall(found.truth, found.right, found.classes)
 
 
 def mean_recall(truth: NDArray[np.int64], right: NDArray[np.bool_], classes: int) -> float:
@@ -112,14 +111,13 @@ def checked_multi_label(scores: Any, truth: Any) -> MultiLabel:
 
 def average_precision_of(found: MultiLabel) -> float:
     """`mean_average_precision` of checked scores; NaN where no image is of any class."""
-    try:
-        from sklearn.metrics import average_precision_score
-    except ImportError as error:
-        raise MissingExtraError("mean average precision", "evaluation") from error
+    metrics = library("sklearn.metrics", "mean average precision", "evaluation")
     seen = found.labels.any(0)
     if not seen.any():  # a bootstrap sample of unlabelled images
         return float("nan")
-    return float(average_precision_score(found.labels[:, seen], found.scores[:, seen], average="macro"))
+    return float(
+        metrics.average_precision_score(found.labels[:, seen], found.scores[:, seen], average="macro")
+    )
 
 
 def confusion(predicted: Any, truth: Any, classes: int) -> csr_array:
@@ -154,10 +152,6 @@ def worst_pairs(table: csr_array, count: int = 10) -> list[tuple[int, int, int]]
 
 def class_table(predicted: Any, truth: Any, classes: int) -> list[ClassResult]:
     """One row for each of the classes, in order, those without images too. Arguments as of `confusion`."""
-    given, places = np.asarray(predicted), np.asarray(truth)
-    if given.shape != places.shape or places.ndim != 1:
-        raise EvaluationError(f"{places.shape} true classes for {given.shape} predictions")
-    columns = [
-        np.bincount(each, minlength=classes).tolist() for each in (places, given, places[given == places])
-    ]
+    table = confusion(predicted, truth, classes)
+    columns = [each.tolist() for each in (table.sum(1), table.sum(0), table.diagonal())]
     return [ClassResult(index, *counts) for index, counts in enumerate(zip(*columns, strict=True))]

@@ -45,15 +45,10 @@ def reliability(confidence: Any, right: Any, bins: int = DEFAULT_BINS) -> list[B
     edges, places = np.linspace(0, 1, bins + 1), bin_places(given, bins)
     counts = np.bincount(places, minlength=bins + 1)[1:]
     sums, hits = (np.bincount(places, values, bins + 1)[1:] for values in (given, correct))
+    columns = (each.tolist() for each in (edges[:-1], edges[1:], counts, hits, sums))
     return [
-        Bin(
-            float(edges[place]),
-            float(edges[place + 1]),
-            count,
-            hits[place] / count if count else None,
-            sums[place] / count if count else None,
-        )
-        for place, count in enumerate(counts.tolist())
+        Bin(low, high, count, hit / count if count else None, total / count if count else None)
+        for low, high, count, hit, total in zip(*columns, strict=True)
     ]
 
 

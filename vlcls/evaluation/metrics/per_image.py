@@ -95,11 +95,8 @@ def outcomes(logits: Any, truth: Any, activation: Activation = "softmax") -> Out
     """
     scores, classes = checked(logits, truth)
     step = max(1, _ENTRIES_AT_ONCE // scores.shape[1])
-    blocks = [
-        _block(scores[start : start + step], classes[start : start + step], activation)
-        for start in range(0, len(scores), step)
-    ]
-    return joined(blocks)
+    batches = zip(scores.split(step), classes.split(step), strict=True)
+    return joined([_block(*batch, activation) for batch in batches])
 
 
 def joined(parts: Sequence[Outcomes]) -> Outcomes:

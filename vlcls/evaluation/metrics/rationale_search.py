@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,10 @@ def search_rationales(
     if state.done and progress is not None:
         progress(state.done)
     saved = time.monotonic()
-    for start, stop in _blocks(state.done, len(texts), block):
+    if block < 1:
+        raise EvaluationError(f"block must be at least 1, not {block}")
+    for start in range(state.done, len(texts), block):
+        stop = min(start + block, len(texts))
         state = _merged(state, rows, encode(texts.block(start, stop)), start)
         if path is not None and (time.monotonic() - saved > _SAVE_SECONDS or stop == len(texts)):
             state.write(path)
@@ -222,8 +225,7 @@ class _State:
 
         data = {"values": self.values.contiguous(), "places": self.places.contiguous()}
         # What was found so far is the result of an hour: a flipped bit in it would be an answer.
-        whole = save(data, {"done": str(self.done), "sha256": self._digest()})
-        write_atomically(path, whole)
+        write_atomically(path, save(data, {"done": str(self.done), "sha256": self._digest()}))
 
     def _digest(self) -> str:
         content = hashlib.sha256(str(self.done).encode())
@@ -252,13 +254,6 @@ class _State:
             return None
 
 
-def _blocks(done: int, total: int, size: int) -> Iterator[tuple[int, int]]:
-    if size < 1:
-        raise EvaluationError(f"block must be at least 1, not {size}")
-    for start in range(done, total, size):
-        yield start, min(start + size, total)
-
-
 def _merged(state: _State, images: Tensor, block: Tensor, start: int) -> _State:
     """The state with one more block of text embeddings Tensor[B, D], whose first text is number `start`."""
     if block.ndim != 2 or block.shape[1] != images.shape[1]:
@@ -269,19 +264,17 @@ def _merged(state: _State, images: Tensor, block: Tensor, start: int) -> _State:
     texts = block.detach().float()
     if not texts.isfinite().all():
         raise EvaluationError(f"an embedding of texts {start} to {start + len(texts)} is not finite")
-    tile = max(1, _ENTRIES_AT_ONCE // len(texts))
-    values, places = [], []
-    for row in range(0, len(images), tile):
-        cosines = (images[row : row + tile].to(texts.device) @ texts.T).cpu()
-        best, where = _first_largest(cosines, min(state.values.shape[1], len(texts)))
+    tile, top_k = max(1, _ENTRIES_AT_ONCE // len(texts)), state.values.shape[1]
+    parts = []
+    tiles = (each.split(tile) for each in (images, state.values, state.places))
+    for rows, values, places in zip(*tiles, strict=True):
+        cosines = (rows.to(texts.device) @ texts.T).cpu()
+        best, where = _first_largest(cosines, min(top_k, len(texts)))
         # What was found before comes first: of equally near texts a stable sort keeps those.
-        both = torch.cat([state.values[row : row + tile], best], 1)
-        numbers = torch.cat([state.places[row : row + tile], where + start], 1)
-        kept = both.sort(dim=1, descending=True, stable=True)
-        order = kept.indices[:, : state.values.shape[1]]
-        values.append(both.gather(1, order))
-        places.append(numbers.gather(1, order))
-    return _State(start + len(texts), torch.cat(values), torch.cat(places))
+        both, numbers = torch.cat([values, best], 1), torch.cat([places, where + start], 1)
+        order = both.sort(dim=1, descending=True, stable=True).indices[:, :top_k]
+        parts.append((both.gather(1, order), numbers.gather(1, order)))
+    return _State(start + len(texts), *map(torch.cat, zip(*parts, strict=True)))
 
 
 def _first_largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vlcls.classifiers.base import unit_rows
 from vlcls.errors import EvaluationError
@@ -182,12 +183,8 @@ def _ranked(
 
 def _pieces_of_classes(pieces: Pieces) -> Tensor:
     """The pieces of each class, Tensor[C, P_max], filled up with -1."""
-    counts = torch.bincount(pieces.places, minlength=pieces.classes)
-    table = torch.full((pieces.classes, int(counts.max())), -1, dtype=torch.int64)
-    for place in range(pieces.classes):
-        own = (pieces.places == place).nonzero().flatten()
-        table[place, : len(own)] = own
-    return table
+    own = [(pieces.places == place).nonzero().flatten() for place in range(pieces.classes)]
+    return pad_sequence(own, batch_first=True, padding_value=-1)
 
 
 def _mean_known(said: NDArray[np.float64]) -> NDArray[np.float64]:

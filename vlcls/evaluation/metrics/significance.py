@@ -131,7 +131,7 @@ def compare_right(
         )  # fmt: skip
     p_images = max(_flip_test(values, counts, rng, samples), _t_test(values / unit, counts, (0.0, math.inf)))
     p_value = max(p_images, _t_test(values / unit, counts, texts))
-    spread = max(_spread(runs) for runs in (right, reference))
+    spread = max(float(runs.mean(1).std(ddof=1)) for runs in (right, reference) if len(runs) > 1)
     return Difference(
         first, second, estimate, gained, lost, *seeds, p_value, p_value, estimate, p_images, spread, texts[1]
     )  # fmt: skip
@@ -174,10 +174,8 @@ def holm_corrected(
     Cells without an image that only one of both has right are left out of the count: they can never be
     significant, and which cells these are says nothing about the direction of any difference.
     """
-    cells = [(method, name) for method, row in table.items() for name in row]
-    tested = [
-        (method, name) for method, name in cells if table[method][name].gained or table[method][name].lost
-    ]
+    cells = [(method, name, each) for method, row in table.items() for name, each in row.items()]
+    tested = [(method, name) for method, name, each in cells if each.gained or each.lost]
     p_values = [table[method][name].p_value for method, name in tested]
     found = dict(zip(tested, zip(holm(p_values), _levels(p_values, alpha), strict=True), strict=True))
     return {
@@ -195,15 +193,13 @@ def _levels(p_values: Sequence[float], alpha: float) -> list[float]:
     """The level at which Holm's procedure looks at each: alpha / (m - k + 1) of the k-th smallest, and for
     all behind the first that is not significant the level of that one."""
     order = np.argsort(p_values, kind="stable")
-    levels = [alpha] * len(order)
-    level = alpha
-    stopped = False
-    for step, place in enumerate(order):
-        if not stopped:
-            level = alpha / (len(order) - step)
-            stopped = p_values[place] > level
-        levels[place] = level
-    return levels
+    levels = alpha / np.arange(len(order), 0, -1)
+    above = np.asarray(p_values)[order] > levels
+    if above.any():
+        levels[above.argmax() :] = levels[above.argmax()]
+    result = np.empty_like(levels)
+    result[order] = levels
+    return [float(level) for level in result]
 
 
 def _corrected(each: Difference, adjusted: float, level: float, alpha: float) -> Difference:
@@ -249,11 +245,6 @@ def _texts(right: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[floa
     if len(right) == len(reference) == 1:
         return 0.0, math.inf
     return variance, shown**2 / squares if squares else 1.0
-
-
-def _spread(runs: NDArray[np.bool_]) -> float:
-    """Standard deviation of accuracy between runs bool[S, N]; 0 of one."""
-    return float(runs.mean(1).std(ddof=1)) if len(runs) > 1 else 0.0
 
 
 def _noise_of_images(right: NDArray[np.bool_]) -> float:

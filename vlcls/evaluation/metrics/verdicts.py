@@ -63,10 +63,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         plain = {name: each.to_json() for name, each in self.comparisons.items()}
-        return {
-            "reason": self.reason, "sentence": self.sentence, "comparisons": plain,
-            "few_draws": self.few_draws,
-        }  # fmt: skip
+        return vars(self) | {"comparisons": plain}
 
 
 def judge_gains(
@@ -162,7 +159,7 @@ def _why(comparisons: Mapping[str, Difference], alpha: float) -> tuple[Reason, s
         if share >= _EXPLAINS:
             return "ensembling alone", (
                 f"Better because of ensembling alone: {best}, which says nothing about the classes, has "
-                f"{_of_gain(share)} ({against})."
+                f"{'all' if share >= 1 else f'{share:.0%}'} of the gain ({against})."
             )
         return "open", (
             f"Better, but why is open: not significantly better than {best}, which has only {share:.0%} of "
@@ -184,10 +181,6 @@ def _why(comparisons: Mapping[str, Difference], alpha: float) -> tuple[Reason, s
 
 def _beats(comparison: Difference, alpha: float) -> bool:
     return comparison.difference.value > 0 and comparison.adjusted <= alpha
-
-
-def _of_gain(share: float) -> str:
-    return "all of the gain" if share >= 1 else f"{share:.0%} of the gain"
 
 
 def _figures(comparison: Difference) -> str:
