@@ -18,7 +18,9 @@ from vlcls.evaluation.metrics.intervals import Estimate
 from vlcls.evaluation.metrics.significance import (
     Difference,
     _flip_test,
+    _levels,
     _noise_of_images,
+    _spread,
     _texts,
     compare_right,
 )
@@ -113,6 +115,11 @@ def test_the_noise_of_images_by_hand():
     # Between the runs, (2/3 - 1/3)^2 / 2 = 1/18 is what noise alone makes: texts do not vary.
     variance, freedom = _texts(runs, np.ones((1, 3), bool))
     assert variance == pytest.approx(0) and freedom == pytest.approx(1)
+
+
+def test_one_run_has_no_spread():
+    assert _spread(np.array([[True, False, True]])) == 0
+    assert _spread(np.array([[True, False], [True, True]])) == pytest.approx(np.std([0.5, 1], ddof=1))
 
 
 def test_variance_of_texts_by_hand():
@@ -211,6 +218,22 @@ def test_a_table_is_corrected_over_what_can_differ():
     expected = holm([table[m][r].p_value for m, r in flat])
     assert [corrected[m][r].adjusted for m, r in flat] == pytest.approx(expected)
     assert corrected["b"]["b"].adjusted == 1
+
+
+def test_what_only_gains_counts_as_tested():
+    """Two methods that are right wherever the reference is, and once more: both are in the correction."""
+    truth, known = np.zeros(40, int), np.r_[np.zeros(20, int), np.ones(20, int)]
+    more = [compare_predictions(np.where(np.arange(40) < end, 0, 1), known, truth) for end in (26, 28)]
+    corrected = holm_corrected({"a": {"b": more[0]}, "c": {"b": more[1]}})
+    assert [each.lost for each in more] == [0, 0] and more[0].p_value == pytest.approx(2 / 64)
+    assert corrected["c"]["b"].adjusted == pytest.approx(2 * 2 / 256)
+    assert corrected["a"]["b"].adjusted == pytest.approx(2 / 64)
+
+
+def test_levels_of_holm_by_hand():
+    assert _levels([0.001, 0.02, 0.04], 0.06) == pytest.approx([0.02, 0.03, 0.06])
+    # 0.04 is above 0.03: it and all behind it are looked at by that level.
+    assert _levels([0.2, 0.04, 0.001], 0.06) == pytest.approx([0.03, 0.03, 0.02])
 
 
 @pytest.mark.parametrize(
