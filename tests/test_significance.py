@@ -17,6 +17,7 @@ from vlcls.evaluation import compare_predictions, holm, holm_corrected, judge_ga
 from vlcls.evaluation.metrics.intervals import Estimate
 from vlcls.evaluation.metrics.significance import (
     Difference,
+    _differences,
     _flip_test,
     _levels,
     _noise_of_images,
@@ -115,6 +116,15 @@ def test_the_noise_of_images_by_hand():
     # Between the runs, (2/3 - 1/3)^2 / 2 = 1/18 is what noise alone makes: texts do not vary.
     variance, freedom = _texts(runs, np.ones((1, 3), bool))
     assert variance == pytest.approx(0) and freedom == pytest.approx(1)
+
+
+def test_endless_seeds_without_spread_are_the_images_alone():
+    values, counts = np.array([-1.0, 0.0, 1.0]), np.array([1, 3, 8])
+    alone, seeds = (
+        _differences(values, counts, (0.0, freedom), np.random.default_rng(0), 200)
+        for freedom in (math.inf, 1e9)
+    )
+    assert np.allclose(alone, seeds, atol=1e-3)
 
 
 def test_one_run_has_no_spread():
