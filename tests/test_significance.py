@@ -21,7 +21,6 @@ from vlcls.evaluation.metrics.significance import (
     _flip_test,
     _levels,
     _noise_of_images,
-    _spread,
     _texts,
     compare_right,
 )
@@ -125,11 +124,6 @@ def test_endless_seeds_without_spread_are_the_images_alone():
         for freedom in (math.inf, 1e9)
     )
     assert np.allclose(alone, seeds, atol=1e-3)
-
-
-def test_one_run_has_no_spread():
-    assert _spread(np.array([[True, False, True]])) == 0
-    assert _spread(np.array([[True, False], [True, True]])) == pytest.approx(np.std([0.5, 1], ddof=1))
 
 
 def test_variance_of_texts_by_hand():
