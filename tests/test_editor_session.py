@@ -416,6 +416,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, clip_folder: Path, monke
         "0",
     ]
     run = CliRunner().invoke
+    monkeypatch.setattr("vlcls.app.serve.serve", lambda *_: pytest.fail("is served"))
 
     def refused(*arguments: str) -> str:
         found = run(app, ["edit", *arguments])
@@ -436,9 +437,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, clip_folder: Path, monke
     make_images(tmp_path / "images")
     said = refused(str(file), "--images", str(tmp_path / "images"), "--groups", "mood", *spec)
     assert "no columns but its groups" in said
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("vlcls.cli.commands.edit.find_spec", lambda name: None)
     assert 'pip install "vlcls[app]"' in refused(str(file), "--images", str(tmp_path / "images"), *spec)
     assert not (tmp_path / "session").exists()
 
