@@ -271,6 +271,8 @@ def test_class_tables_and_worst_pairs():
     assert table[2].recall is None and table[3].precision is None and table[3].recall.value == 0
     assert worst_pairs(confusion(predicted, truth, 4)) == [(0, 1, 2), (1, 0, 1), (3, 0, 1)]
     assert worst_pairs(confusion(predicted, truth, 4), 1) == [(0, 1, 2)]
+    # The number of images decides, not the class.
+    assert worst_pairs(confusion([3, 1, 1], [0, 2, 2], 4)) == [(2, 1, 2), (0, 3, 1)]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from vlcls.evaluation.metrics.significance import (
     _flip_test,
     _levels,
     _noise_of_images,
+    _t_test,
     _texts,
     compare_right,
 )
@@ -232,6 +233,31 @@ def test_what_only_gains_counts_as_tested():
     assert [each.lost for each in more] == [0, 0] and more[0].p_value == pytest.approx(2 / 64)
     assert corrected["c"]["b"].adjusted == pytest.approx(2 * 2 / 256)
     assert corrected["a"]["b"].adjusted == pytest.approx(2 / 64)
+
+
+def test_intervals_of_a_table_by_hand():
+    """Two comparisons, of which one is told and one is not; and none if nothing may ever be told."""
+    truth, rng = np.zeros(200, int), np.random.default_rng(3)
+    told = compare_predictions(truth, np.where(rng.random(200) < 0.3, 1, 0), truth)
+    untold = compare_predictions(np.r_[1, truth[1:]], np.r_[truth[:198], 1, 1], truth)
+    row = holm_corrected({"a": {"b": told, "c": untold}})["a"]
+    stretch = norm.ppf(1 - 0.05 / 4) / norm.ppf(0.975)
+    for each, factor in ((told, stretch), (untold, 1.0)):
+        found = row["b" if each is told else "c"].simultaneous
+        middle = each.difference
+        assert found.low == pytest.approx(middle.value - factor * (middle.value - middle.low))
+        assert found.high == pytest.approx(middle.value + factor * (middle.high - middle.value))
+    never = holm_corrected({"a": {"b": told}}, alpha=0.0)["a"]["b"].simultaneous
+    assert (never.low, never.high) == (-1, 1)
+
+
+def test_the_t_test_at_its_ends():
+    assert _t_test(np.array([1.0]), np.array([30]), (0.0, math.inf)) == 0  # as the flip test decides
+    assert _t_test(np.array([-1.0, 1.0]), np.array([4, 4]), (0.0, math.inf)) == 1
+    values, counts = np.array([0.0, 1.0]), np.array([30, 10])
+    expected = ttest_1samp(np.repeat(values, counts), 0).statistic
+    found = _t_test(values, counts, (0.0, math.inf))
+    assert found == pytest.approx(2 * student.sf(expected, 40))
 
 
 def test_levels_of_holm_by_hand():
