@@ -269,6 +269,8 @@ def test_splits_are_disjoint_whole_and_hold_the_shots(indices, shots, validation
 def test_splits_that_cannot_be():
     with pytest.raises(VlclsError, match="share"):
         split_shots(torch.tensor([0]), validation=1.0)
+    with pytest.raises(VlclsError, match="0 to below 1"):
+        split_shots(torch.tensor([0]), validation=-0.1)
     with pytest.raises(VlclsError, match="at least 1 shot"):
         split_shots(torch.tensor([0]), shots=0)
 
@@ -463,6 +465,8 @@ def test_schedules():
     assert _rate(0, warm) == pytest.approx(0.01 / 0.51) and _rate(0.25, warm) == pytest.approx(0.26 / 0.51)
     assert _rate(0.5, warm) == 1 and _rate(0.75, warm) == pytest.approx(0.5) == _rate(0.5, Training())
     assert Training() == Training("tokens", 50, 1024, 0.1, "cosine", 0.0, 1.0, 10, 0)  # as docs have it
+    # After a warm-up the schedule is over what is left: half of it at three quarters.
+    assert _rate(0.75, Training(schedule="linear", warmup=0.5)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
