@@ -51,7 +51,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "conse": ("encoders/conse.py", "constants conse"),
     "explain": (
         "explain/*.py explain/heatmaps/*.py",
-        "constants explain audit out_of_fold names heatmaps scorers weighting reasons learning",
+        "constants explain audit out_of_fold names heatmaps heatmap_patches heatmap_use scorers weighting "
+        "reasons learning",
     ),
     "learning": ("learning/*.py", "constants learning names"),
     "metrics": (

@@ -12,6 +12,13 @@ from vlcls.encoders.conse import ConseEncoder
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz."
 
+#: Kinds of `get_encoder` with an image tower that heat maps can look into, and how they do.
+VITS = (
+    *("open_clip-clip", "open_clip-siglip", "hf-clip", "hf-siglip", "hf-siglip2", "hf-altclip"),
+    *("hf-chinese_clip", "hf-clipseg"),
+)
+HEAT_METHODS = ("gem", "legrad")
+
 
 def save_open_clip(folder: Path, *, siglip: bool = False, seed: int = 0, **preprocess: Any) -> Path:
     """A two-layer open_clip model as `local-dir:`; CLIP, or SigLIP with sigmoid bias and attended padding."""

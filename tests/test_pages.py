@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+from vlcls.classifiers.scorers import SCORERS
+from vlcls.encoders.families import FAMILIES
+from vlcls.evaluation.metrics.entries import METRICS
+from vlcls.evaluation.run.kinds import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -13,6 +19,8 @@ PAGES = sorted(
     for folder in ("", "docs", "benchmarks", "prompts")
     for page in (ROOT / folder).glob("**/*.md" if folder else "*.md")
 )
+#: Entry points, which are no modules.
+GROUPS = {registry.group for registry in (SCORERS, FAMILIES, METRICS, METHODS)}
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
 
@@ -31,6 +39,16 @@ def test_every_link_leads_somewhere(page: Path):
         there = page.parent / file if file else page
         assert there.exists(), target
         assert not anchor or anchor in _anchors(there), target
+
+
+@pytest.mark.parametrize(
+    "file", [*PAGES, *sorted((ROOT / "vlcls").rglob("*.py"))], ids=lambda file: str(file.relative_to(ROOT))
+)
+def test_what_texts_name_is_there(file: Path):
+    """`vlcls.some.name` in a page or a docstring is a module, or a name in one."""
+    for name in re.findall(r"`(vlcls(?:\.\w+)+)", file.read_text(encoding="utf-8")):
+        if name not in GROUPS:
+            pkgutil.resolve_name(name)
 
 
 def test_the_glossary_knows_where_its_words_are_used():

@@ -19,10 +19,14 @@ __all__ = [
     "classifier_from_embeddings", "load", "weigh_templates",
 ]  # fmt: skip
 
-_HOMES = {"load": "loading", "weigh_templates": "zpe"} | dict.fromkeys(__all__[:3], "base")
+_HOMES = {
+    **dict.fromkeys(("Classification", "Classifier", "Prediction"), "base"),
+    **dict.fromkeys(("PromptClassifier", "build_classifier", "classifier_from_embeddings"), "prompt"),
+    "load": "loading", "weigh_templates": "zpe",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'vlcls.classifiers' has no attribute {name!r}")
-    return getattr(import_module(f"vlcls.classifiers.{_HOMES.get(name, 'prompt')}"), name)
+    return getattr(import_module(f"vlcls.classifiers.{_HOMES[name]}"), name)

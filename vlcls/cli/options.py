@@ -165,7 +165,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which images of a data set, as arguments of `vlcls.evaluation.open_set`."""
+    """Which images of a data set, as arguments of `vlcls.evaluation.data.open_set`."""
 
     split: Annotated[str | None, of_data(help="Of a data set.")] = None
     config: Annotated[str | None, of_data(help="Of a data set.")] = None

@@ -90,8 +90,8 @@ def no_surer(found: Estimate, counts: NDArray[np.int64], parts: NDArray[np.float
     ends = np.array(
         [interval(part * count, count) for part, count in zip(parts, counts, strict=True)]
     )  # [C, 2]
-    apart = np.sqrt(((ends - parts[:, None]) ** 2).sum(0)) / len(counts)  # [2]
-    low, high = min(low, found.value - apart[0]), max(high, found.value + apart[1])
+    distances = np.sqrt(((ends - parts[:, None]) ** 2).sum(0)) / len(counts)  # [2]
+    low, high = min(low, found.value - distances[0]), max(high, found.value + distances[1])
     return Estimate(found.value, float(min(low, found.low)), float(max(high, found.high))).within(0.0, 1.0)
 
 

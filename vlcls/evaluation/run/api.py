@@ -49,8 +49,8 @@ def evaluate(
     the store, and one that was interrupted goes on where it was.
 
     Args:
-        data: A data set as of `vlcls.evaluation.open_set` (a class folder, a Hub id, ...), a suite's name or
-            file, an `EvaluationSet`, or several of these.
+        data: A data set as of `vlcls.evaluation.data.open_set` (a class folder, a Hub id, ...), a suite's
+            name or file, an `EvaluationSet`, or several of these.
         methods: "photo,autoclip:beta=0.7,waffle", or a list; see `vlcls evaluate --help`. A suite brings its
             own; else "photo,ensemble".
         encoder: A spec, an encoder, or several.
