@@ -101,6 +101,7 @@ def test_the_whole_story(browser: Any, bench: Workbench, tmp_path: Path):
         page.locator(".vx-bar").filter(has_text=BLAMED).locator("[data-do=delete]").click()
         watched.until("#vx-accuracy", "100.0 %")
         assert "8 ↑" in watched.text("#vx-top") and "0 ↓" in watched.text("#vx-top")
+        page.wait_for_function("/^[0-9]+$/.test(document.querySelector('#vx-answered').textContent)")
         assert int(watched.text("#vx-answered")) < 5000
         page.click("[data-do=undo]")
         watched.until("#vx-accuracy", "50.0 %")
