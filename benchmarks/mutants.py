@@ -60,7 +60,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         "constants metrics metric_entries intervals significance robustness rationales reasons "
         "vocabulary_free_metrics",
     ),
-    "bias": ("bias/*.py", "constants bias intervals bias_failures bias_summary out_of_fold"),
+    "bias": ("bias/*.py", "constants bias bias_ends intervals bias_failures bias_summary out_of_fold"),
 }
 #: What reads, writes and draws: other tests' matter.
 NO_MATHS = ("__init__", "saved", "overlay", "picture", "sheet", "checkpoint", "memory", "report", "planted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from vlcls.classifiers.weighting import Weighting
 from vlcls.descriptors import Descriptor, DescriptorSet
 from vlcls.editing import score
 from vlcls.errors import DescriptorError, EmbeddingError, EvaluationError, VlclsError
+from vlcls.evaluation.metrics.intervals import Estimate
 from vlcls.explain import audit_descriptors
 from vlcls.explain.pieces import Pieces
 from vlcls.labels import as_labels
@@ -304,6 +306,11 @@ def test_other_words_in_place_of_a_descriptor():
     found = suggest_replacements(removal, before, *args, descriptors, texts, phrase)
     assert [each.replacement for each in found] == ["horns"]
     assert found[0].predicted.change.value > removal.predicted.change.value
+    # Held against a removal that does great harm both do better, the greater gain first.
+    harmful = replace(removal.predicted, change=Estimate(-1.0, -1.0, -1.0))
+    for most, words in ((2, ["horns", "yellow sand"]), (1, ["horns"])):
+        options = (replace(removal, predicted=harmful), before, *args, descriptors, texts, phrase)
+        assert [each.replacement for each in suggest_replacements(*options, most=most)] == words
     edited = edited_descriptors(descriptors, "cow", DESCRIPTOR, "horns")
     assert edited.texts(0)[0] == "horns" and len(edited) == len(descriptors)
     assert DESCRIPTOR not in edited_descriptors(descriptors, "cow", DESCRIPTOR).texts(0)
