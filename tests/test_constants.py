@@ -19,6 +19,7 @@ import vlcls
 ROOMS = (
     "store",
     "classifiers",
+    "decisions",
     "prompts",
     "encoders/conse",
     "explain",

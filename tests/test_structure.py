@@ -36,6 +36,7 @@ ALLOWED = {
     "prompts": {
         *("errors", "imagenet", "labels", "limits", "data", "articles", "wordnet", "descriptors", "specs"),
     },
+    "decisions": {"errors", "labels", "limits", "binomial"},
     "embeddings": {"errors", "store", "encoders", "images", "image_sources"},
     "slots": {"errors", "encoders"},
     "retrieval": {"errors", "store", "encoders", "embeddings", "wordnet"},
@@ -68,7 +69,7 @@ ALLOWED = {
             "image_sources",
         ),
         *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo"),
-        *("specs", "retrieval"),
+        *("specs", "retrieval", "decisions"),
     },
     "labelled": {"errors", "labels", "store", "encoders", "embeddings", "images", "image_sources"},
     "learning": {*("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")},

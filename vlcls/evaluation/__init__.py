@@ -3,6 +3,7 @@
 Plain functions over scores [N, C], true classes [N] and predictions [N]; `docs/metrics.md` has the formulas.
 """
 
+from vlcls.decisions.temperature import fit_temperature
 from vlcls.evaluation.metrics.accuracy import (
     ClassResult,
     class_table,
@@ -16,7 +17,6 @@ from vlcls.evaluation.metrics.calibration import (
     Bin,
     brier_score,
     calibration_error,
-    fit_temperature,
     maximum_calibration_error,
     negative_log_likelihood,
     reliability,

@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcls.errors import EvaluationError, VlclsWarning
+from vlcls.decisions.temperature import Activation
+from vlcls.errors import EvaluationError
 from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, mean_interval
-from vlcls.evaluation.metrics.per_image import DEFAULT_BINS, Activation, checked, nlls, outcomes
-
-#: Temperatures looked at lie between e^-12 and e^12.
-_RANGE = 12.0
+from vlcls.evaluation.metrics.per_image import DEFAULT_BINS, outcomes
 
 
 @dataclass(frozen=True)
@@ -136,42 +133,6 @@ def negative_log_likelihood(logits: Any, truth: Any, activation: Activation = "s
 def brier_score(logits: Any, truth: Any, activation: Activation = "softmax") -> float:
     """Mean over images of sum over classes of (p - y)^2: 0 to 2 for softmax, 0 to C for sigmoid."""
     return float(outcomes(logits, truth, activation).brier.mean())
-
-
-def fit_temperature(logits: Any, truth: Any, activation: Activation = "softmax") -> float:
-    """The T > 0 for which logits / T have the least negative log likelihood.
-
-    Fit it on images other than those it is judged on, and one for each method: an ensemble's similarities
-    have a shorter range than one prompt's. Predictions do not change. The published code takes 50 L-BFGS
-    steps from T = 1.5, which may stop short; this is the minimum itself (the NLL is convex in 1 / T).
-
-    Args:
-        logits: [N, C].
-        truth: [N].
-        activation: How logits become probabilities.
-
-    Returns:
-        T. Logits that are right about every image are never confident enough, and some say less than
-        nothing: then a `VlclsWarning`, and an extreme T.
-    """
-    from scipy.optimize import minimize_scalar
-
-    table, classes = checked(logits, truth)
-    table = table.double()
-
-    def loss(log_inverse: float) -> float:
-        return float(nlls(table * math.exp(log_inverse), classes, activation).mean())
-
-    # Raw cosines need T near 0.01 and scaled ones T near 1: search on a log scale.
-    found = minimize_scalar(loss, bounds=(-_RANGE, _RANGE), method="bounded", options={"xatol": 1e-7})
-    if abs(found.x) > _RANGE - 0.01 or not found.fun:
-        warnings.warn(
-            f"no temperature is best for these {len(table)} images: the more extreme, the likelier. "
-            "Take more images, of which some are predicted wrongly",
-            VlclsWarning,
-            stacklevel=2,
-        )
-    return math.exp(-found.x)
 
 
 def _checked(confidence: Any, right: Any, bins: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vlcls.decisions.temperature import Activation
 from vlcls.evaluation.metrics.accuracy import checked_multi_label
 from vlcls.evaluation.metrics.entries import METRICS, metrics_of
 from vlcls.evaluation.metrics.intervals import RESAMPLES, Estimate, over_seeds
-from vlcls.evaluation.metrics.per_image import DEFAULT_BINS, Activation, Outcomes, outcomes
+from vlcls.evaluation.metrics.per_image import DEFAULT_BINS, Outcomes, outcomes
 
 Measured = TypeVar("Measured", bound="MultiLabelMetrics")
 

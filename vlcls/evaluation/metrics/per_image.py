@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlcls.decisions.temperature import Activation, checked, nlls
 from vlcls.errors import EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-Activation = Literal["softmax", "sigmoid"]
 
 #: Of confidences, for calibration errors.
 DEFAULT_BINS = 15
@@ -109,46 +107,6 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
         raise EvaluationError(f"outcomes over {[part.classes for part in parts]} classes cannot be joined")
     arrays: dict[str, Any] = {n: np.concatenate([getattr(part, n) for part in parts]) for n in _ARRAYS}
     return replace(parts[0], **arrays)
-
-
-def checked(scores: Any, truth: Any) -> tuple[Tensor, Tensor]:
-    """Tensor[N, C] and Tensor[N] int64 on the CPU, N and C at least 1.
-
-    Raises:
-        EvaluationError: Shapes that do not fit, NaN, or a true class that is none of the C.
-    """
-    table = torch.as_tensor(scores).detach().cpu()
-    given = torch.as_tensor(truth).detach().cpu()
-    if table.ndim != 2 or not table.numel():
-        raise EvaluationError(f"scores must be [images, classes], neither empty, not {tuple(table.shape)}")
-    if given.shape != table.shape[:1] or given.is_floating_point():
-        raise EvaluationError(
-            f"true classes must be {len(table)} indices, one for each image, not {tuple(given.shape)} "
-            f"of {given.dtype}"
-        )
-    places = given.long()
-    outside = ((places < 0) | (places >= table.shape[1])).nonzero().flatten()
-    if len(outside):
-        row = int(outside[0])
-        raise EvaluationError(
-            f"image {row} has true class {int(places[row])}, which is none of {table.shape[1]} classes "
-            f"({len(outside)} such images): leave out images without a class"
-        )
-    bad = (table.isnan() | table.isposinf()).any(1).nonzero().flatten()
-    if len(bad):
-        raise EvaluationError(
-            f"the scores of image {int(bad[0])} hold NaN or infinity ({len(bad)} such images)"
-        )
-    return table, places
-
-
-def nlls(logits: Tensor, truth: Tensor, activation: Activation) -> Tensor:
-    """`Outcomes.nll` of logits Tensor[N, C] for true classes Tensor[N]: Tensor[N]."""
-    own = logits.gather(1, truth[:, None])[:, 0]
-    if activation == "softmax":
-        return logits.logsumexp(1) - own
-    # -log(1 - sigmoid(z)) = softplus(z), and of the true class softplus(-z) = softplus(z) - z.
-    return F.softplus(logits, threshold=50).sum(1) - own
 
 
 def _block(scores: Tensor, truth: Tensor, activation: Activation) -> Outcomes:
