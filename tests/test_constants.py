@@ -7,6 +7,7 @@ alone is not in it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import re
@@ -61,6 +62,11 @@ def numbers() -> Iterator[str]:
                 if re.search(f"^{name}\\b", text, re.MULTILINE) and has_number(value):
                     yield f"{name} = {value!r}"
             for name, value in functions(module, module.__name__):
+                if inspect.isclass(value) and not dataclasses.is_dataclass(value):
+                    own = vars(value).items()
+                    yield from (
+                        f"{name}.{key} = {each!r}" for key, each in own if key[0] != "_" and has_number(each)
+                    )
                 with contextlib.suppress(TypeError, ValueError):  # an exception has no signature
                     parameters = inspect.signature(value).parameters.values()
                     given = [

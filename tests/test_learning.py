@@ -26,6 +26,7 @@ from vlcls.labels import as_labels
 from vlcls.learning import REPORT, Training, learn_from_embeddings, learn_names, split_shots
 from vlcls.learning.checkpoint import CHECKPOINT
 from vlcls.learning.problem import LearningProblem, Start, start_vectors
+from vlcls.learning.result import Report
 from vlcls.learning.tower import checkpointed_layers
 from vlcls.learning.training import Examples, _rate, train
 from vlcls.learning.transfer import base_to_novel
@@ -405,16 +406,16 @@ def small_problem() -> tuple[LearningProblem, Start, Examples, Examples]:
 def test_three_steps_by_a_slow_loop():
     """Adam on the loss and penalty |V - V_0|^2 / (numbers in V x scale^2), its gradient by autograd."""
     problem, start, examples, _ = small_problem()
-    start = replace(start, scale=0.5)
+    start = replace(start, scale=0.4)
     settings = Training(epochs=3, penalty=30.0, learning_rate=0.1, schedule="linear", batch_size=6)
     found = train(problem, start, examples, Examples(torch.empty(0, 2), torch.empty(0).long()), settings)
     vectors = start.vectors.clone().requires_grad_()
     optimiser = torch.optim.Adam([vectors])
     for step in range(3):
-        penalty = 30.0 * (vectors - start.vectors).square().sum() / (4 * 0.5**2)
+        penalty = 30.0 * (vectors - start.vectors).square().sum() / (4 * 0.4**2)
         loss, gradient = problem.gradient(vectors, examples.images, examples.targets)
         vectors.grad = gradient + torch.autograd.grad(penalty, vectors)[0]
-        optimiser.param_groups[0]["lr"] = 0.1 * 0.5 * (1 - step / 3)
+        optimiser.param_groups[0]["lr"] = 0.1 * 0.4 * (1 - step / 3)
         optimiser.step()
         assert found.history[step].loss == pytest.approx(loss + float(penalty.detach()), rel=1e-5)
     assert (found.vectors - vectors.detach()).abs().max() <= 1e-6
@@ -531,6 +532,28 @@ def test_embeddings_need_names_that_fit(plain, blobs):
         learn_names(None, blobs)
     with pytest.raises(LabelError, match="0 to 1"):
         learn_names(["a", "b"], blobs, plain.encoder, cache=False)
+    below = replace(blobs, class_indices=blobs.class_indices - 1)
+    with pytest.raises(LabelError, match="0 to 2"):
+        learn_names(["a", "b", "c"], below, plain.encoder, cache=False)
+
+
+def test_reports_that_cannot_be():
+    good = {"settings": {}, "best_epoch": 0, "peak_memory_bytes": 0, "history": (), "images": ()}
+    good["accuracy"] = {"all": {"images": 0, "before": 0.0, "learned": 1.0}}
+    Report.model_validate(good)
+    for name in ("best_epoch", "peak_memory_bytes"):
+        with pytest.raises(ValueError, match=name):
+            Report.model_validate(good | {name: -1})
+    for name, value in (
+        ("images", -1),
+        ("before", -0.1),
+        ("before", 1.1),
+        ("learned", -0.1),
+        ("learned", 1.1),
+    ):
+        accuracy = {"all": good["accuracy"]["all"] | {name: value}}
+        with pytest.raises(ValueError, match=name):
+            Report.model_validate(good | {"accuracy": accuracy})
 
 
 # ---- base to novel -------------------------------------------------------------------------------------
@@ -539,7 +562,7 @@ def test_embeddings_need_names_that_fit(plain, blobs):
 def test_base_to_novel_by_an_independent_count(clip, plain, blobs):
     result = base_to_novel(plain, blobs, settings=Training(epochs=10), shots=4, cache=False)
     assert len(result.base) == 2 and sorted(result.base + result.novel) == [0, 1, 2]
-    assert result.learning.learned == result.base
+    assert result.learning.learned == result.base and len(result.learning.history) == 10
 
     def by_hand(classifier, rows, among):
         similarities = classifier.similarities(blobs.embeddings)

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -41,6 +42,8 @@ from vlcls.evaluation import (
     top_k_accuracy,
     worst_pairs,
 )
+from vlcls.evaluation.metrics.calibration import maximum_calibration_interval
+from vlcls.evaluation.metrics.entries import METRICS
 
 CONFIDENCE = [0.97, 0.91, 0.78, 0.71, 0.63, 0.52]
 RIGHT = [1, 1, 0, 1, 0, 1]
@@ -168,6 +171,27 @@ def test_no_temperature_is_best_for_images_that_are_all_right():
         fit_temperature(torch.eye(3), [0, 1, 2])
     with pytest.warns(VlclsWarning, match="no temperature is best"):  # nor where they say less than nothing
         assert fit_temperature(torch.eye(3), [1, 2, 0]) > 1e4
+
+
+@pytest.mark.parametrize(
+    "power, warned", [(11.985, False), (11.995, True), (-11.985, False), (-11.995, True)]
+)
+def test_temperatures_at_the_end_of_the_range_are_none(power, warned):
+    """Two classes, 3 of 4 images right: the best T gives 3 to 1, which is the gap over log 3."""
+    logits = torch.tensor([[math.log(3) * math.exp(power), 0.0]] * 4, dtype=torch.float64)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        assert fit_temperature(logits, [0, 0, 0, 1]) == pytest.approx(math.exp(power), rel=1e-2)
+    assert bool(found) == warned
+
+
+def test_figures_at_their_ends_lie_in_their_intervals():
+    wrong = outcomes(1000 * torch.eye(3), [1, 2, 0])
+    metric = METRICS.find("brier")
+    found = metric.interval(metric.figure, wrong, 0, 200)
+    assert found.value == 2 and found.low <= 2 <= found.high
+    none = maximum_calibration_interval([0.0, 0.0], [True, False])  # which are in no bin
+    assert (none.value, none.low, none.high) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(

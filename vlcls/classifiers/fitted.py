@@ -31,7 +31,7 @@ class Fitted:
     def on(cls, keys: Iterable[bytes], count: int) -> Fitted:
         """On `count` labelled images, of which these contents are known."""
         known = frozenset(key.hex() for key in keys if key)
-        return cls(known, max(0, count - len(known)) if not known else 0)
+        return cls(known, 0 if known else count)
 
     @property
     def saw_labels(self) -> bool:
