@@ -62,7 +62,7 @@ def test_a_file_is_a_command(greeting: typer.Typer):
     assert len(TOY.splitlines()) < 60
     said = CliRunner().invoke(greeting, ["--help"], env={"COLUMNS": "120"}).output
     listed = re.findall(r"^│ ([a-z]+(?:-[a-z]+)*) ", said, re.M)
-    assert listed[:2] == ["classify", "build"] and listed[listed.index("learn-names") + 1] == "greet-all"
+    assert listed[:2] == ["classify", "unsort"] and listed[listed.index("learn-names") + 1] == "greet-all"
     assert "Say hello to everybody." in said
     said = CliRunner().invoke(greeting, ["greet-all", "--help"], env={"COLUMNS": "120"}).output
     assert "Shout." in said and "--no-cache" in said and "--times" not in said

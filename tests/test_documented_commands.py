@@ -33,6 +33,7 @@ from vlcls.retrieval.builtin import wordnet_texts
 
 #: What commands name that other commands make; made when a page has not made it itself.
 MADE = {
+    "sorted": "vlcls classify photos/ -l {classes} --sort-into sorted/",
     "saved": "vlcls build -l {classes} -t simple -o saved/",
     "names": "vlcls learn-names photos/ --shots 2 -o names/",
     "coco": "vlcls captions build captions.jsonl -o coco/",
@@ -125,7 +126,7 @@ def _takes(command: str, name: str) -> bool:
     """Whether a command reads the folder of this name: not where it says what to write."""
     words = shlex.split(command)
     return any(
-        word.rstrip("/") == name and words[place - 1] not in ("-o", "--output")
+        word.rstrip("/") == name and words[place - 1] not in ("-o", "--output", "--sort-into")
         for place, word in enumerate(words)
     )
 

@@ -71,6 +71,7 @@ ALLOWED = {
         *("classifiers", "explain", "labelled", "editing", "binomial", "imagenet", "wordnet", "demo"),
         *("specs", "retrieval", "decisions"),
     },
+    "results": {"errors", "images", "image_sources"},
     "labelled": {"errors", "labels", "store", "encoders", "embeddings", "images", "image_sources"},
     "learning": {*("errors", "labels", "store", "encoders", "prompts", "slots", "classifiers", "labelled")},
     "bias": {

@@ -7,7 +7,7 @@ for some (see `vlcls.cli.command`), and passes it on whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -199,15 +199,24 @@ def found_labels(given: ClassOptions) -> Labels:
     return parse_labels(text, clean=given.clean_names)
 
 
-def found_sources(images: Sequence[str]) -> list[ImageSource]:
-    """The images to classify. In a launch the main process finds them for all: it has standard input."""
-    from vlcls.image_sources import find_images
+def found_sources(
+    images: Sequence[str], find: Callable[[Sequence[str]], list[ImageSource]] | None = None
+) -> list[ImageSource]:
+    """The images to classify. In a launch the main process finds them for all: it has standard input.
 
+    Args:
+        images: What was typed.
+        find: In place of `vlcls.image_sources.find_images`.
+    """
+    if find is None:
+        from vlcls.image_sources import find_images
+
+        find = find_images
     if "RANK" not in os.environ:  # and nothing heavy is imported
-        return find_images(images)
+        return find(images)
     from vlcls.encoders.placement import found_by_main
 
-    return found_by_main(lambda: find_images(images))
+    return found_by_main(partial(find, images))
 
 
 def built(

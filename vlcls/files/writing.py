@@ -7,6 +7,7 @@ machine writes, so that what a killed run left behind can be told from what is b
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 TEMPORARY = re.compile(r"\.vlcls-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp(\.\w+)?")
+
+
+def temporary_in(folder: Path, suffix: str = "") -> Path:
+    """A new name for what is being written in a folder; see `remove_leftovers`."""
+    return folder / f".vlcls-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp{suffix}"
 
 
 @contextlib.contextmanager
@@ -45,8 +51,7 @@ def replacing(path: str | Path, *, suffix: bool = True) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise OutputError(f"{path} cannot be written: a folder is in the way")
-        name = f".vlcls-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp{path.suffix if suffix else ''}"
-        temporary = target.with_name(name)
+        temporary = temporary_in(target.parent, path.suffix if suffix else "")
         try:
             yield temporary
             _sync(temporary)
@@ -76,6 +81,51 @@ def output_errors(path: str | Path) -> Iterator[None]:
         yield
     except OSError as reason:
         raise OutputError(f"{path} cannot be written: {reason.strerror or reason}") from reason
+
+
+#: What file systems say that have no hard links, or none for this file.
+_NO_HARD_LINKS = {
+    *(errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP),
+}
+
+
+def rename_to_new(source: Path, target: Path) -> None:
+    """Rename a file to a name that nothing has. `Path.rename` would overwrite what has it.
+
+    Killed half way it leaves the file under both names, or an empty file under the new one.
+
+    Raises:
+        FileExistsError: Something has the name, which is left as it is.
+        OSError: As of `os.link` and `Path.replace`, of another file system above all (EXDEV).
+    """
+    try:
+        os.link(source, target)
+    except OSError as reason:
+        if reason.errno not in _NO_HARD_LINKS:
+            raise
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # holds the name
+        linked = False
+    else:
+        linked = True
+    try:
+        source.unlink() if linked else source.replace(target)
+    except FileNotFoundError:  # somebody else took it away: what was linked is all that is left of it
+        if not linked:
+            target.unlink()
+            raise
+    except OSError:
+        target.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """See that names which were given in a folder are on the disk, where the system can say so."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def remove_leftovers(folder: str | Path) -> list[Path]:
@@ -171,7 +221,7 @@ def check_output_folder(folder: str | Path) -> None:
             raise OutputError(f"{folder} is a file: give the name of a folder")
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        probe = folder / f".vlcls-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+        probe = temporary_in(folder)
         try:
             probe.write_bytes(b"vlcls")
         finally:

@@ -2,6 +2,7 @@
 
 #: As `vlcls --help` lists them; others follow by name.
 ORDER = (
-    *("classify", "build", "demo", "encoders", "doctor", "templates", "describe", "explain", "edit"),
-    *("evaluate", "compare", "discover", "bias", "learn-names", "descriptors", "captions", "names", "cache"),
+    *("classify", "unsort", "build", "demo", "encoders", "doctor", "templates", "describe", "explain"),
+    *("edit", "evaluate", "compare", "discover", "bias", "learn-names", "descriptors", "captions", "names"),
+    "cache",
 )

@@ -18,7 +18,6 @@ from vlcls.cli.options import (
     Output,
     SpeedOptions,
     found_labels,
-    found_sources,
     images_argument,
     of_classes,
     of_output,
@@ -26,6 +25,7 @@ from vlcls.cli.options import (
 )
 from vlcls.cli.output import chosen_format, leave_run, opened, write_csv, write_jsonl, write_table
 from vlcls.cli.progress import bar, is_main_process
+from vlcls.cli.sorting import SortOptions
 
 if TYPE_CHECKING:
     from vlcls.classifiers import Classification
@@ -74,7 +74,7 @@ class ClassifyOptions:
 @command()
 def classify(
     context: typer.Context, classes: ClassOptions, model: ModelOptions, own: ClassifyOptions,
-    speed: SpeedOptions, given: OwnEmbeddings,
+    speed: SpeedOptions, given: OwnEmbeddings, sort: SortOptions,
 ) -> None:  # fmt: skip
     """Classify images by names you type.
 
@@ -84,6 +84,7 @@ def classify(
       vlcls classify "**/*.jpg" --labels-file classes.txt -o result.csv
       find . -name "*.png" -print0 | vlcls classify - --labels "chart,photo" --format jsonl
       vlcls classify photos/ --classifier saved/
+      vlcls classify photos/ --labels "cat,dog" --sort-into sorted/
       vlcls classify --embeddings img.npy --text-embeddings txt.npy --labels-file classes.txt
       accelerate launch -m vlcls classify photos/ --labels "cat,dog" --format jsonl
 
@@ -92,18 +93,19 @@ def classify(
     """
     kind = chosen_format(own.format, own.output)
     if given.embeddings is not None or given.text_embeddings is not None:
-        if own.images or own.classifier:
+        if own.images or own.classifier or sort.sort_into:
             raise typer.BadParameter("--embeddings stands in place of images and of a saved classifier")
         known = found_labels(classes)
         write(given.classified(known, own.top_k), kind, own.output, min(own.top_k, len(known)))
         return
     if not own.images:
         raise typer.BadParameter("give images: files, folders, globs, or - for standard input")
-    sources = found_sources(own.images)
+    sorting = sort.started(context, own.images)
+    sources = sorting.sources
     ready = saved_or_built(context, own.classifier, classes, model, speed.cache, sources)
     with bar("classifying", len(sources)) as progress:
         results = ready.iter_predict(sources, own.top_k, progress=progress, **vars(speed))
-        write(results, kind, own.output, min(own.top_k, len(ready.labels)))
+        write(sorting.placed(results), kind, own.output, min(own.top_k, len(ready.labels)))
 
 
 def write(results: Iterable[Classification], format: str, output: Path | None, columns: int) -> None:

@@ -1,0 +1,98 @@
+"""The folder that images are sorted into: made with its manifest in one step, held by one process, and gone
+again once nothing of ours is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlcls.errors import OutputError
+from vlcls.files.writing import locked, output_errors, remove_leftovers, sync_folder, temporary_in
+from vlcls.results.manifest import MANIFEST, Manifest, start
+
+_WHO = "another `vlcls classify --sort-into` or `vlcls unsort`"
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, make: bool) -> Iterator[Manifest]:
+    """The manifest of a folder, which is this process's alone meanwhile. A folder in which nothing was placed
+    is as before at the end, or gone if it was made.
+
+    Args:
+        folder: That images are sorted into.
+        make: Make it and its manifest if they are not there.
+
+    Raises:
+        OutputError: It cannot be written, is in use, or its manifest is damaged.
+    """
+    folder = Path(os.path.realpath(folder))
+    with output_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file: give the name of a folder")
+        if make and not folder.exists():
+            _make(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        if not make and not (folder / MANIFEST).is_file():
+            raise OutputError(f"{folder}: nothing was sorted into it by vlcls (there is no {MANIFEST})")
+    made = 0
+    try:
+        with locked(folder, _WHO):
+            if make and not (folder / MANIFEST).exists():
+                start(folder)
+            manifest = Manifest(folder / MANIFEST)
+            remove_leftovers(folder)
+            for name in manifest.folders:
+                if not (folder / name).is_symlink():
+                    remove_leftovers(folder / name)
+            try:
+                yield manifest
+            finally:
+                manifest.close()
+                if manifest.empty:
+                    _clear(folder, manifest)
+                    made = manifest.head.made
+    finally:
+        _remove_made(folder, made)  # its lock lies in it
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and those above it, with a manifest that says how many were made: at once, so that a
+    killed run leaves either none of it or all."""
+    top, made = folder, 1
+    while not top.parent.exists():
+        top, made = top.parent, made + 1
+    remove_leftovers(top.parent)
+    temporary = temporary_in(top.parent)
+    try:
+        inside = temporary / folder.relative_to(top)
+        inside.mkdir(parents=True)
+        start(inside, made=made, named=folder)
+        with contextlib.suppress(FileExistsError):  # another run was quicker
+            temporary.rename(top)
+        sync_folder(top.parent)
+    except OSError as reason:
+        if not top.exists():
+            raise OutputError(f"{folder} cannot be made: {reason.strerror}") from reason
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clear(folder: Path, manifest: Manifest) -> None:
+    """Remove the folders that were made, if they are empty, and the manifest."""
+    for line in manifest.folders.values():
+        if line.made:
+            with contextlib.suppress(OSError):  # something else is in it, or it is gone
+                (folder / line.folder).rmdir()
+    with output_errors(manifest.path):
+        manifest.path.unlink()
+
+
+def _remove_made(folder: Path, made: int) -> None:
+    for each in (folder, *folder.parents)[:made]:
+        try:
+            each.rmdir()
+        except OSError:
+            return
