@@ -60,6 +60,15 @@ def make_samples(folder: Path) -> None:
     _shards(folder / "shards")
     _session(folder)
     _store(folder)
+    _sorted(folder)
+
+
+def _sorted(folder: Path) -> None:
+    import vlcls
+
+    paths = [folder / "captions.jsonl", folder / "animals.json"]
+    results = [vlcls.Classification(str(path), (vlcls.Prediction("cat", 0.9, 0, "0"),)) for path in paths]
+    vlcls.sort_into(results, paths, folder / "sorted", "link")
 
 
 def _learn(folder: Path) -> None:
@@ -364,6 +373,13 @@ def _rows_of_store(folder: Path) -> Any:
     return rows.numpy()
 
 
+def _manifest(folder: Path) -> Any:
+    from vlcls.results.manifest import MANIFEST, Manifest
+
+    found = Manifest(folder / "sorted" / MANIFEST)
+    return [each.to for each in found.placed], found.head.made
+
+
 def _images(folder: Path) -> Any:
     from vlcls.image_sources import find_images
 
@@ -414,5 +430,6 @@ FORMATS = {
     "suite": Format("suite.yaml", _suite),
     "stored embeddings": Format(SHARD, _stored, refuses=False),
     "stored embeddings, renamed": Format(SHARD, _stored_under_the_right_name, refuses=False),
+    "sorted images": Format("sorted/vlcls-sorted.jsonl", _manifest),
     "list of images": Format("images.txt", _images, refuses=False),
 }

@@ -40,19 +40,26 @@ def broken(image: object) -> Classification:
     return Classification(str(image), (), error=f"{image}: no image")
 
 
+_PHOTOS = ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/3.jpg", "c/4.jpg", "c/1.jpg", "c/empty.jpg")
+
+
+def photos_of(folder: Path) -> tuple[list[Path], list[Classification]]:
+    """Where the photos of a folder are, and their results: several labels, none, the name of no label."""
+    paths = [folder / name for name in _PHOTOS]
+    return paths, [
+        labelled(paths[0], "dog"), labelled(paths[1], "cat", "a/b"), labelled(paths[2], "dog", "cat"),
+        labelled(paths[3]), plain(paths[4], "none of these"), labelled(paths[5], "dog"), broken(paths[6]),
+    ]  # fmt: skip
+
+
 def make_photos(folder: Path) -> tuple[list[Path], list[Classification]]:
-    """Files of one name in several folders, with several labels, with none, read-only, empty."""
-    names = ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/3.jpg", "c/4.jpg", "c/1.jpg", "c/empty.jpg")
-    paths = [folder / name for name in names]
+    """Files of one name in several folders, read-only ones, an empty one, each with a time of its own."""
+    paths, results = photos_of(folder)
     for number, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"" if path.stem == "empty" else f"content {number}".encode() * (number + 1))
         path.chmod(0o640 if number % 2 else 0o444)
         os.utime(path, ns=(10**18 + number, 10**18 + 123456789 * number))
-    results = [
-        labelled(paths[0], "dog"), labelled(paths[1], "cat", "a/b"), labelled(paths[2], "dog", "cat"),
-        labelled(paths[3]), plain(paths[4], "none of these"), labelled(paths[5], "dog"), broken(paths[6]),
-    ]  # fmt: skip
     return paths, results
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from vlcls.labels import Labels
     from vlcls.learning import NameLearning, Training, learn_names
     from vlcls.prompts import Prompt, PromptSet
+    from vlcls.results.sorting import sort_into
+    from vlcls.results.unsorting import unsort
     from vlcls.retrieval import build_captions, open_captions, read_captions
     from vlcls.store import EmbeddingStore
 
@@ -55,6 +57,8 @@ _NAMES = {
     "vlcls.labels": ("Labels",),
     "vlcls.learning": ("NameLearning", "Training", "learn_names"),
     "vlcls.prompts": ("Prompt", "PromptSet"),
+    "vlcls.results.sorting": ("sort_into",),
+    "vlcls.results.unsorting": ("unsort",),
     "vlcls.retrieval": ("build_captions", "open_captions", "read_captions"),
     "vlcls.store": ("EmbeddingStore",),
 }
@@ -65,7 +69,7 @@ __all__ = [
     "NameLearning", "Naming", "Prediction", "Prompt", "PromptClassifier", "PromptSet", "Training",
     "VlclsError", "VlclsWarning", "__version__", "audit_descriptors", "build_captions", "build_classifier",
     "classifier_from_embeddings", "discover", "evaluate", "explain_images", "labelled_folder", "learn_names",
-    "load", "load_encoder", "open_captions", "read_captions", "weigh_templates",
+    "load", "load_encoder", "open_captions", "read_captions", "sort_into", "unsort", "weigh_templates",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,19 +130,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> list[Path]:
-    """Delete temporary files of this package whose process is gone; returns them. Follows no link."""
+    """Delete temporary files and folders of ours whose process is gone; returns them. Follows no link."""
     import psutil
 
     removed = []
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             found = TEMPORARY.fullmatch(entry.name)
-            if not found or not entry.is_file(follow_symlinks=False) or found[1] != _HOST:
+            if not found or entry.is_symlink() or found[1] != _HOST:
                 continue
             if not psutil.pid_exists(int(found[2])):
                 with contextlib.suppress(OSError):
-                    Path(entry.path).unlink()
-                    removed.append(Path(entry.path))
+                    path = Path(entry.path)
+                    shutil.rmtree(path) if entry.is_dir() else path.unlink()
+                    removed.append(path)
     return removed
 
 

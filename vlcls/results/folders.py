@@ -81,11 +81,23 @@ def _make(folder: Path) -> None:
 
 
 def _clear(folder: Path, manifest: Manifest) -> None:
-    """Remove the folders that were made, if they are empty, and the manifest."""
+    """Remove the folders that were made, if they are empty, and the manifest: the last of them at once, so
+    that whoever was killed finds all of it or nothing."""
     for line in manifest.folders.values():
         if line.made:
             with contextlib.suppress(OSError):  # something else is in it, or it is gone
                 (folder / line.folder).rmdir()
+    if manifest.head.made and {each.name for each in folder.iterdir()} <= {MANIFEST, ".lock"}:
+        top = folder
+        for parent in list(folder.parents)[: manifest.head.made - 1]:
+            if len(list(parent.iterdir())) > 1:
+                break
+            top = parent
+        temporary = temporary_in(top.parent)
+        with contextlib.suppress(OSError):  # Windows renames no folder with an open file, such as the lock
+            top.rename(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
+            return
     with output_errors(manifest.path):
         manifest.path.unlink()
 

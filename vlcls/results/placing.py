@@ -137,6 +137,15 @@ def is_back(placement: Placement) -> bool:
     return _is_same(Path(as_path(placement.origin)), placement, False)
 
 
+def is_empty(path: Path) -> bool:
+    """Whether a file of no bytes is there, as one that holds a name for a moment."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and not status.st_size
+
+
 def _is_same(path: Path, placement: Placement, quick: bool) -> bool:
     try:
         status = path.lstat()
@@ -171,10 +180,14 @@ def _settle(path: Path, placement: Placement, finish: bool) -> None:
         if placement.target is not None:
             if finish and not os.path.lexists(path) and (path.parent / as_path(placement.target)).exists():
                 path.symlink_to(as_path(placement.target))
-        elif placement.size and path.lstat().st_size == 0 and not path.is_symlink():
-            path.unlink()  # an empty file that held the name
-        elif placement.way == "move" and lies(path.parents[1], placement) and is_back(placement):
-            Path(as_path(placement.origin)).unlink()  # it is under both names
+            return
+        origin = Path(as_path(placement.origin))
+        at_origin = placement.way == "move" and is_back(placement)
+        other = placement.size or (is_empty(path) and path.lstat().st_mtime_ns != placement.modified)
+        if is_empty(path) and other and (placement.way != "move" or at_origin):
+            path.unlink()  # it held the name
+        elif at_origin and lies(path.parents[1], placement):
+            origin.unlink()  # it is under both names
 
 
 def trouble(what: str, target: Path, reason: OSError) -> OutputError:

@@ -11,7 +11,7 @@ from vlcls.errors import ImageError, OutputError
 from vlcls.files.writing import output_errors, remove_leftovers
 from vlcls.results.folders import held
 from vlcls.results.manifest import Manifest, Placement, as_path
-from vlcls.results.placing import is_back, lies, moved, settle
+from vlcls.results.placing import is_back, is_empty, lies, moved, settle
 
 
 @dataclass
@@ -92,11 +92,11 @@ def _undone(here: Path, placement: Placement, done: Unsorted) -> bool:
 def _moved_back(path: Path, origin: Path, placement: Placement, done: Unsorted) -> bool:
     with output_errors(origin):
         origin.parent.mkdir(parents=True, exist_ok=True)
-        if is_back(placement):  # an earlier try was killed between two names
+        if is_empty(origin):  # an earlier try was killed when this held the name
+            origin.unlink()
+        if is_back(placement):  # or when the image had both names
             path.unlink()
         else:
-            if placement.size and origin.is_file() and not origin.is_symlink() and not origin.stat().st_size:
-                origin.unlink()  # likewise: an empty file held the name
             try:
                 moved(path, origin, str(placement.sha256))
             except FileExistsError:
