@@ -200,8 +200,31 @@ def captions_of(place: Path) -> Any:
     return done.returncode, done.stdout
 
 
+def sorted_in(folder: str) -> Callable[[Path], Any]:
+    """What lies in a folder that images were sorted into, and in that of the images once all is put back."""
+
+    def read(place: Path) -> Any:
+        there = files_of(place / folder)
+        there.pop("vlcls-sorted.jsonl")
+        done = run(Command(f"unsort {folder}", files_of), place)
+        return there, done, (place / folder).exists(), files_of(place / "photos")
+
+    return read
+
+
+def files_of(folder: Path) -> dict[str, Any]:
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return {
+        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths
+    }
+
+
 COMMANDS = {
     "classify": Command("classify photos --labels cat,dog,frog -f jsonl -o out.jsonl", text_of("out.jsonl")),
+    "classify and copy": Command("classify photos --labels cat,dog,frog --sort-into out", sorted_in("out")),
+    "classify and move": Command(
+        "classify photos --labels cat,dog,frog --sort-into moved --move", sorted_in("moved")
+    ),
     "build": Command("build --labels cat,dog,frog -t openai-imagenet -o out", tensors_of("*.safetensors")),
     "describe": Command("describe --labels-file many.txt -o out.json --model m --overwrite", descriptors_of),
     "evaluate": Command("evaluate photos -m photo,ensemble,autoclip -o out", results_of),
