@@ -36,6 +36,7 @@ COMMANDS: dict[str, list[str]] = {
     "descriptors audit": ["d.json", "--images", CAT, "-e", "conse"],
     "describe": [f"{CAT},{DOG}", "--model", LONG, "--dry-run"],
     "classify": ["images", "-l", f"{CAT},{DOG}", "-e", "conse"],
+    "unsort": ["images"],
     "build": ["-l", f"{CAT},{DOG}", "-e", "conse", "-o", f"{CAT}-saved"],
     "demo": [],
     "explain": ["images", "-d", "d.json", "-e", "conse"],

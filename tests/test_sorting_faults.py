@@ -20,8 +20,8 @@ import pytest
 from sorted_trees import make_photos, photos_of, plain, snapshot
 
 from vlcls.errors import OutputError
-from vlcls.files.writing import remove_leftovers
 from vlcls.image_sources import ImageSource
+from vlcls.results.folders import remove_half_made
 from vlcls.results.manifest import MANIFEST, Manifest
 from vlcls.results.sorting import Sorter, sort_into
 from vlcls.results.unsorting import unsort
@@ -130,7 +130,7 @@ def test_a_kill_while_it_is_put_back_loses_nothing(tmp_path: Path, how: Any, dis
         code = in_child(lambda home=home: unsort(home / "x/sorted"), killed(step))
         if (home / "x/sorted" / MANIFEST).exists():
             unsort(home / "x/sorted")
-        remove_leftovers(home)  # as the next run there does
+        remove_half_made(home)  # as the next run there does
         assert snapshot(home) == before, f"killed at step {step}"
         if code == 0:
             break

@@ -12,7 +12,6 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,21 +128,32 @@ def sync_folder(folder: Path) -> None:
             os.close(opened)
 
 
-def remove_leftovers(folder: str | Path) -> list[Path]:
-    """Delete temporary files and folders of ours whose process is gone; returns them. Follows no link."""
+def leftovers(folder: str | Path) -> list[Path]:
+    """Temporary files and folders of ours whose process is gone; no links."""
     import psutil
 
-    removed = []
+    left = []
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             found = TEMPORARY.fullmatch(entry.name)
-            if not found or entry.is_symlink() or found[1] != _HOST:
-                continue
-            if not psutil.pid_exists(int(found[2])):
-                with contextlib.suppress(OSError):
-                    path = Path(entry.path)
-                    shutil.rmtree(path) if entry.is_dir() else path.unlink()
-                    removed.append(path)
+            if (
+                found
+                and found[1] == _HOST
+                and not entry.is_symlink()
+                and not psutil.pid_exists(int(found[2]))
+            ):
+                left.append(Path(entry.path))
+    return left
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Delete temporary files of this package whose process is gone; returns them. Follows no link."""
+    removed = []
+    for path in leftovers(folder):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                path.unlink()
+                removed.append(path)
     return removed
 
 

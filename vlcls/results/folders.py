@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from vlcls.errors import OutputError
-from vlcls.files.writing import locked, output_errors, remove_leftovers, sync_folder, temporary_in
+from vlcls.files.writing import leftovers, locked, output_errors, remove_leftovers, sync_folder, temporary_in
 from vlcls.results.manifest import MANIFEST, Manifest, start
 
 _WHO = "another `vlcls classify --sort-into` or `vlcls unsort`"
@@ -64,7 +63,7 @@ def _make(folder: Path) -> None:
     top, made = folder, 1
     while not top.parent.exists():
         top, made = top.parent, made + 1
-    remove_leftovers(top.parent)
+    remove_half_made(top.parent)
     temporary = temporary_in(top.parent)
     try:
         inside = temporary / folder.relative_to(top)
@@ -77,7 +76,7 @@ def _make(folder: Path) -> None:
         if not top.exists():
             raise OutputError(f"{folder} cannot be made: {reason.strerror}") from reason
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _take_down(temporary)
 
 
 def _clear(folder: Path, manifest: Manifest) -> None:
@@ -96,10 +95,29 @@ def _clear(folder: Path, manifest: Manifest) -> None:
         temporary = temporary_in(top.parent)
         with contextlib.suppress(OSError):  # Windows renames no folder with an open file, such as the lock
             top.rename(temporary)
-            shutil.rmtree(temporary, ignore_errors=True)
+            _take_down(temporary)
             return
     with output_errors(manifest.path):
         manifest.path.unlink()
+
+
+def remove_half_made(parent: Path) -> None:
+    """Remove what killed runs were making, or had as good as removed, in a folder."""
+    for path in leftovers(parent):
+        if path.is_dir():
+            _take_down(path)
+
+
+def _take_down(folder: Path) -> None:
+    """Remove a folder and those in it, with the manifest; other files stay, and the folders around them."""
+    for here, _, _ in os.walk(folder, topdown=False):
+        remove_leftovers(here)
+        lock = Path(here, ".lock")
+        with contextlib.suppress(OSError):
+            Path(here, MANIFEST).unlink(missing_ok=True)
+            if lock.is_file() and not lock.stat().st_size:
+                lock.unlink()
+            Path(here).rmdir()
 
 
 def _remove_made(folder: Path, made: int) -> None:
