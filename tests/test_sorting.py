@@ -255,8 +255,10 @@ def test_images_in_memory_are_no_files_to_link_or_move(tmp_path: Path, how: Any)
 
 def test_arguments_are_checked(photos: Any, tmp_path: Path) -> None:
     paths, results = photos
-    with pytest.raises(ArgumentError, match="how='hardlink'"):
+    with pytest.raises(ArgumentError, match=r"how takes copy, link or move, .*hardlink"):
         sort_into(results, paths, tmp_path / "sorted", "hardlink")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="results takes Classifications, not str"):
+        sort_into(["dog"], paths[:1], tmp_path / "sorted")  # type: ignore[list-item]
     with pytest.raises(ArgumentError, match="0 results of 1 images"):
         sort_into([], paths[:1], tmp_path / "sorted")
     assert not (tmp_path / "sorted").exists()

@@ -127,6 +127,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, str) or _is_encoder(value) or _is_list(value),
         "a spec (text), a loaded encoder, or a list of them",
     ),
+    "way to sort": (_one_of("copy", "link", "move"), "copy, link or move"),
     "methods": (lambda value: isinstance(value, str) or _is_list(value), "text, or a list of method specs"),
 }  # fmt: skip
 

@@ -116,7 +116,9 @@ def _say(done: Sorted) -> None:
     said = f"{done.folder}: {counted(names, _MOST) or 'nothing new'}"
     if done.already:
         said += f"; {done.already:,} were there already"
-    say(f"{said}; `vlcls unsort {done.folder}` puts everything back", err=True)
+    if done.placed or done.already:
+        said += f"; `vlcls unsort {done.folder}` puts everything back"
+    say(said, err=True)
     if done.elsewhere:
         say(
             f"{done.elsewhere:,} of them lie in other folders of {done.folder}, too, where an earlier run "

@@ -66,7 +66,8 @@ def copied(source: Path, temporary: Path) -> str:
             copy.write(block)
         copy.flush()
         os.fsync(copy.fileno())
-    shutil.copystat(source, temporary)
+    with suppress(OSError):  # times come first; some file systems have no rights, or none like these
+        shutil.copystat(source, temporary)
     return digest.hexdigest()
 
 

@@ -12,10 +12,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
+from vlcls.arguments import takes
 from vlcls.errors import ArgumentError, ImageError, OutputError, VlclsWarning
 from vlcls.files.hashes import file_sha256
 from vlcls.files.writing import output_errors, rename_to_new, temporary_in
@@ -55,6 +56,7 @@ class Sorted:
     left: list[str] = field(default_factory=list)
 
 
+@takes(results="list", folder="path", how="way to sort")
 def sort_into(
     results: Iterable[Classification], images: Any, folder: str | Path, how: How = "copy"
 ) -> Sorted:
@@ -68,12 +70,10 @@ def sort_into(
             to the first one's folder, and links to it into those of the others.
 
     Raises:
-        ArgumentError: `how` is none of these, or there are not as many results as images.
+        ArgumentError: `how` is none of these, `results` are not results, or not as many as there are images.
         OutputError: The folder cannot be written, is in use, or its manifest is damaged; images in memory
             cannot be linked or moved.
     """
-    if how not in get_args(How):
-        raise ArgumentError(f"how={how!r}: give one of {', '.join(get_args(How))}")
     sources = as_sources(images)
     with ExitStack() as stack:
         sorter = Sorter(Path(folder), how, stack)
@@ -83,6 +83,8 @@ def sort_into(
             result = next(rest, None)
             if result is None:
                 raise ArgumentError(f"{number} results of {len(sources)} images: they do not go together")
+            if not hasattr(result, "top_k"):
+                raise ArgumentError(f"results takes Classifications, not {type(result).__name__}")
             sorter.place(result, source)
         if next(rest, None) is not None:
             raise ArgumentError(f"more results than the {len(sources)} images: they do not go together")

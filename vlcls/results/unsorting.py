@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vlcls.arguments import takes
 from vlcls.errors import ImageError, OutputError
 from vlcls.files.writing import output_errors, remove_leftovers
 from vlcls.results.folders import held
@@ -33,6 +34,7 @@ class Unsorted:
     kept: bool = False
 
 
+@takes(folder="path", was="path?")
 def unsort(folder: str | Path, was: str | Path | None = None) -> Unsorted:
     """Undo `sort_into`: nothing is deleted or moved but what it made, as it made it.
 
